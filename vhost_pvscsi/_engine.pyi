@@ -1,0 +1,191 @@
+"""The compiled data plane: rings, guest memory, the medium executor. It knows no policy.
+
+All orders return at once. One that has an end worth waiting for returns a ticket, and
+the end comes as a DONE event with that ticket. `engine.py` is the one importer of this
+module and turns tickets into futures.
+
+Tokens name a request held by a ring: unique, never reused while anybody may hold them.
+A call with a token whose request has ended meanwhile does nothing.
+Descriptors that are passed in are duplicated; the caller keeps its own.
+"""
+
+from collections.abc import Sequence
+from typing import Final, TypeAlias
+
+#: Kinds of event: the first member of each tuple that `Engine.take` returns.
+COMMAND: Final = 0
+CONTROL: Final = 1
+DONE: Final = 2
+BROKEN: Final = 3
+CANCEL: Final = 4
+EXECUTED: Final = 5
+
+#: (COMMAND, host, session, token, mapping, generation, target, lun, tag, attribute, cdb,
+#:  data_out, data_out_length, data_in_length); mapping 0: nothing is attached there
+Command: TypeAlias = tuple[
+    int, int, int, int, int, int, int, int, int, int, bytes, bytes, int, int
+]
+#: (CONTROL, host, session, token, readable bytes, writable length)
+Control: TypeAlias = tuple[int, int, int, int, bytes, int]
+#: (DONE, ticket, value, error): error is "" when the order was carried out
+Done: TypeAlias = tuple[int, int, int, str]
+#: (BROKEN, host, session, queue, reason): that session's rings have stopped for good
+Broken: TypeAlias = tuple[int, int, int, int, str]
+#: (CANCEL, host, session, token, service): end this held request now, with that Service
+Cancel: TypeAlias = tuple[int, int, int, int, int]
+#: (EXECUTED, token, service, status, sense, transferred bytes): the end of `execute`
+Executed: TypeAlias = tuple[int, int, int, int, bytes, int]
+
+#: Kinds of queue.
+QUEUE_CONTROL: Final = 0
+QUEUE_EVENT: Final = 1
+QUEUE_REQUEST: Final = 2
+
+class Medium:
+    """A disk's blocks: one file, RAM or nothing. Shared by all mappings of a unit."""
+
+    @staticmethod
+    def file(
+        fd: int,
+        *,
+        size: int,
+        block_size: int,
+        read_only: bool,
+        direct: bool,
+        sync_writes: bool,
+        block_device: bool,
+        scratch_fd: int = -1,
+    ) -> Medium:
+        """Blocks of a file or block device.
+
+        `size` in bytes. `direct`: fd was opened with O_DIRECT. `sync_writes`: each write is
+        stable when it is answered (write-through). `scratch_fd`: an empty temporary file on
+        the same file system, on which the quickest way to write is measured; -1: safe default.
+
+        Raises:
+            OSError: a probe of the file failed, or its O_DIRECT alignment exceeds block_size.
+        """
+    @staticmethod
+    def ram(*, size: int, block_size: int, read_only: bool, latency_us: int = 0) -> Medium:
+        """Blocks in memory of our own, zero at first. Raises OSError without memory."""
+    @staticmethod
+    def null(*, size: int, block_size: int, read_only: bool, latency_us: int = 0) -> Medium:
+        """Reads give zeros, writes are forgotten."""
+    @staticmethod
+    def opcodes() -> frozenset[int]:
+        """Operation codes that the medium executor implements."""
+    @property
+    def write_policy(self) -> str:
+        """How writes reach the host: `nowait`, `inline`, `io_uring`, `pool` or `memory`."""
+
+class Engine:
+    """The engine threads. One per process."""
+
+    def __init__(self, threads: int, *, io_uring: bool = True, poll_us: int = 0) -> None:
+        """Start the threads. `poll_us`: longest busy poll before sleeping, 0: none."""
+    @property
+    def io_uring(self) -> bool:
+        """False where the kernel has none or forbids it: plain preads and a thread pool."""
+    def fileno(self) -> int:
+        """An eventfd, readable while `take` has something."""
+    def take(
+        self, limit: int
+    ) -> list[Command | Control | Done | Broken | Cancel | Executed]:
+        """Up to `limit` events, fairly over hosts. Clears the eventfd when none remain."""
+    def stop(self) -> None:
+        """End all threads; rings must have been stopped. Blocks until they are gone."""
+
+    # -- virtual hosts
+    def add_host(self, budget: int) -> int:
+        """A virtual host; `budget`: bytes of data-out copies held for Python at most."""
+    def remove_host(self, host: int) -> None: ...
+    def set_map(
+        self,
+        host: int,
+        generation: int,
+        entries: Sequence[tuple[int, int, int, Medium | None, frozenset[int]]],
+    ) -> int:
+        """Swap the whole map: (target, lun, mapping, medium, short-road opcodes) each.
+
+        Mapping ids are unique in the process and above 0. A mapping that stays keeps its
+        gate; a new one starts with its gate closed by GATE_NEW, to be opened by the caller.
+        DONE comes when every thread looks up in the new map.
+        """
+    def close_gate(self, mapping: int, bits: int) -> int:
+        """Set gate bits. DONE: no short-road command they stop is in flight or will follow."""
+    def open_gate(self, mapping: int, bits: int) -> None:
+        """Clear gate bits."""
+
+    # -- front-ends
+    def add_session(self, host: int) -> int: ...
+    def set_memory(
+        self, session: int, regions: Sequence[tuple[int, int, int, int, int]]
+    ) -> int:
+        """Replace guest memory: (guest address, size, user address, offset, fd) each.
+
+        Rings that run go on in the new memory. DONE: nothing touches the old one any more.
+
+        Raises:
+            ValueError: a region is empty, wraps, overlaps another, or its file is shorter.
+            OSError: a region cannot be mapped.
+        """
+    def start_ring(
+        self,
+        session: int,
+        index: int,
+        kind: int,
+        size: int,
+        descriptor: int,
+        available: int,
+        used: int,
+        base: int,
+        event_idx: bool,
+        indirect: bool,
+        kick_fd: int,
+        call_fd: int,
+    ) -> int:
+        """Start a split ring. Addresses are the front-end's; -1 for an fd that is not there.
+
+        Raises:
+            ValueError: size is no power of two up to 1024, or an address is outside memory
+                or misaligned.
+        """
+    def set_enabled(self, session: int, index: int, enabled: bool) -> int:
+        """A disabled ring is not drained. DONE when that is so."""
+    def set_call(self, session: int, index: int, call_fd: int) -> None: ...
+    def stop_ring(self, session: int, index: int) -> int:
+        """Take no more from the ring and let all that was taken end. DONE: next available index."""
+    def end_session(self, session: int) -> int:
+        """Stop all rings, unmap the memory. DONE: nothing of it is used any more."""
+    def push_event(self, session: int, index: int, data: bytes) -> int:
+        """Fill a buffer of an event ring. DONE: 1, or 0 where the guest has none there."""
+
+    # -- requests
+    def execute(self, token: int, medium: Medium) -> None:
+        """Let the medium executor run a held request. EXECUTED follows; then `complete` it."""
+    def complete(
+        self,
+        token: int,
+        service: int,
+        status: int,
+        sense: bytes,
+        data: bytes,
+        transferred: int,
+    ) -> None:
+        """Answer a held COMMAND. `transferred` < 0: `data` is copied in and counted.
+
+        Where `data` does not fit the guest's buffer it is cut and the service is OVERRUN.
+        """
+    def complete_control(self, token: int, data: bytes) -> None:
+        """Answer a held CONTROL request, cut to its writable length."""
+    def abort(self, host: int, target: int, lun: int, tag: int, service: int) -> int:
+        """End requests with that service: target, lun, tag -1 match any.
+
+        What is available on the rings is taken first. Requests in Python's hands get a
+        CANCEL event. DONE: all have ended; the value is how many matched.
+        """
+    def count(self, host: int, target: int, lun: int, tag: int) -> int:
+        """How many requests match, as for `abort`. DONE: that number."""
+    def counters(self, session: int) -> list[tuple[int, int, int, int, int, int, int, int]]:
+        """Per ring: (index, reads, writes, other short-road, long-road, bytes read,
+        bytes written, bounced)."""

@@ -1,0 +1,1 @@
+"""Things that answer a request: logical units and what they keep."""

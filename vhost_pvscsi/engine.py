@@ -1,0 +1,383 @@
+"""The one importer of `_engine`: its tickets and events as asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from . import _engine
+from .errors import ProtocolError, RingError
+from .scsi.request import Reply, Request, Service, Status, TaskAttribute
+
+if TYPE_CHECKING:
+    from .wire.vhost_user import MemoryRegion
+
+log = logging.getLogger(__name__)
+
+#: Events taken from the engine in one go; a batch keeps the loop responsive.
+BATCH = 256
+
+#: Bytes of data-out copies that one virtual host may make us hold (design: a budget per host).
+HOST_BUDGET = 8 << 20
+
+
+class GateReason(enum.IntEnum):
+    """Why a gate is shut; the value is the bit, once for reads and once for writes."""
+
+    NEW = 0  #: the mapping is not in service yet
+    ATTENTION = 1  #: a unit attention is pending
+    RESERVATION = 2  #: a reservation is in the way
+    WRITE_PROTECT = 3
+    STOPPED = 4  #: START STOP UNIT
+    DRAINING = 5
+    RESIZED = 6
+    FAULTS = 7  #: fault rules are set
+    TEST = 15  #: for tests that want the long road
+
+
+class RingKind(enum.IntEnum):
+    """What a queue carries."""
+
+    CONTROL = _engine.QUEUE_CONTROL
+    EVENT = _engine.QUEUE_EVENT
+    REQUEST = _engine.QUEUE_REQUEST
+
+
+@dataclass(frozen=True, slots=True)
+class RingSetup:
+    """A split virtqueue as the front-end described it; addresses are the front-end's own."""
+
+    index: int
+    kind: RingKind
+    size: int
+    descriptor: int
+    available: int
+    used: int
+    base: int
+    event_idx: bool
+    indirect: bool
+    kick_fd: int  #: -1: the ring is polled or kicked in-band
+    call_fd: int  #: -1: the guest polls
+
+
+@dataclass(frozen=True, slots=True)
+class MapEntry:
+    """One LUN of a virtual host, as the engine sees it."""
+
+    target: int
+    lun: int
+    mapping: int
+    medium: Medium | None
+    opcodes: frozenset[int]  #: what workers may finish by themselves
+
+
+class HostHandler(Protocol):
+    """Receives what happens at one virtual host; every call is on the event loop."""
+
+    def command(self, request: Request, mapping: int, generation: int) -> None:
+        """A command for the long road; answer it with `Host.complete`."""
+
+    def control(self, session: int, token: int, data: bytes, writable: int) -> None:
+        """A request on a control ring; answer it with `Session.complete_control`."""
+
+    def cancel(self, token: int, service: Service) -> None:
+        """A held request shall end now."""
+
+    def broken(self, session: int, queue: int, reason: str) -> None:
+        """A session's rings have stopped for good."""
+
+
+class Medium:
+    """A disk's blocks in the engine, and the road to them that Python takes."""
+
+    def __init__(self, handle: _engine.Medium) -> None:
+        self.handle = handle
+
+    @property
+    def write_policy(self) -> str:
+        """How writes reach the host: `nowait`, `inline`, `io_uring`, `pool` or `memory`."""
+        return self.handle.write_policy
+
+
+#: Operation codes that the medium executor implements.
+MEDIUM_OPCODES: frozenset[int] = _engine.Medium.opcodes()
+
+
+class Engine:
+    """The engine threads, driven from one event loop."""
+
+    def __init__(self, threads: int, *, io_uring: bool = True, poll_us: int = 0) -> None:
+        self._core = _engine.Engine(threads, io_uring=io_uring, poll_us=poll_us)
+        self._tickets: dict[int, asyncio.Future[int]] = {}
+        self._executions: dict[int, asyncio.Future[Reply]] = {}
+        self._hosts: dict[int, Host] = {}
+        self._mappings = 0
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._core.fileno(), self._deliver)
+
+    @property
+    def io_uring(self) -> bool:
+        """False where the kernel has none or forbids it."""
+        return self._core.io_uring
+
+    def add_host(self, nexus: str, handler: HostHandler, budget: int = HOST_BUDGET) -> Host:
+        """Make a virtual host; what happens at it is told to `handler`."""
+        host = Host(self, self._core, self._core.add_host(budget), nexus, handler)
+        self._hosts[host.id] = host
+        return host
+
+    def remove_host(self, host: Host) -> None:
+        """Forget a virtual host whose sessions have ended."""
+        self._hosts.pop(host.id, None)
+        self._core.remove_host(host.id)
+
+    def new_mapping(self) -> int:
+        """A mapping id that no mapping has had."""
+        self._mappings += 1
+        return self._mappings
+
+    async def execute(self, medium: Medium, request: Request) -> Reply:
+        """Let the medium executor run a held request; its data moves in the engine."""
+        future: asyncio.Future[Reply] = self._loop.create_future()
+        self._executions[request.token] = future
+        self._core.execute(request.token, medium.handle)
+        # A cancelled task must not orphan the engine's run: the guest's pages are in use until
+        # it ends (the caller's cancellation is answered by the engine, which ends it early).
+        return await asyncio.shield(future)
+
+    async def close(self) -> None:
+        """Stop the threads. All sessions must have been closed."""
+        self._loop.remove_reader(self._core.fileno())
+        await asyncio.to_thread(self._core.stop)
+
+    async def done(self, ticket: int) -> int:
+        """Wait for the end of an order; RingError when it could not be carried out."""
+        future: asyncio.Future[int] = self._loop.create_future()
+        self._tickets[ticket] = future
+        return await future
+
+    def _deliver(self) -> None:
+        for event in self._core.take(BATCH):
+            try:
+                self._dispatch(event)
+            except Exception:
+                # A bug of ours in one handler must not lose the events of other hosts.
+                log.exception("an engine event was not handled: %r", event[:4])
+
+    def _dispatch(
+        self,
+        event: _engine.Command
+        | _engine.Control
+        | _engine.Done
+        | _engine.Broken
+        | _engine.Cancel
+        | _engine.Executed,
+    ) -> None:
+        match event:
+            case (_engine.COMMAND, int(host_id), _, token, mapping, generation, *rest):
+                if host := self._hosts.get(host_id):
+                    host.deliver_command(token, mapping, generation, rest)
+            case (_engine.DONE, int(ticket), int(value), str(error)):
+                if future := self._tickets.pop(ticket, None):
+                    _settle(future, value, error)
+            case (_engine.EXECUTED, int(token), service, status, sense, transferred):
+                if execution := self._executions.pop(token, None):
+                    reply = Reply(
+                        service=Service(service),
+                        status=Status(status),
+                        sense=sense,
+                        transferred=transferred,
+                    )
+                    if not execution.done():
+                        execution.set_result(reply)
+            case (_engine.CONTROL, int(host_id), session, token, data, writable):
+                if host := self._hosts.get(host_id):
+                    host.handler.control(session, token, data, writable)
+            case (_engine.CANCEL, int(host_id), _, token, service):
+                if host := self._hosts.get(host_id):
+                    host.handler.cancel(token, Service(service))
+            case (_engine.BROKEN, int(host_id), session, queue, reason):
+                if host := self._hosts.get(host_id):
+                    host.handler.broken(session, queue, reason)
+
+
+def _settle(future: asyncio.Future[int], value: int, error: str) -> None:
+    if future.done():
+        return
+    if error:
+        future.set_exception(RingError(error))
+    else:
+        future.set_result(value)
+
+
+class Host:
+    """One virtual host in the engine: its map, its gates, its requests."""
+
+    def __init__(
+        self, engine: Engine, core: _engine.Engine, id_: int, nexus: str, handler: HostHandler
+    ) -> None:
+        self.id = id_
+        self.nexus = nexus
+        self.handler = handler
+        self.engine = engine
+        self._core = core
+
+    def deliver_command(
+        self, token: int, mapping: int, generation: int, fields: Sequence[object]
+    ) -> None:
+        """Turn an engine tuple into a `Request` and hand it to the handler."""
+        target, lun, tag, attribute, cdb, data_out, out_length, in_length = fields
+        assert isinstance(cdb, bytes) and isinstance(data_out, bytes)
+        assert isinstance(target, int) and isinstance(lun, int) and isinstance(tag, int)
+        assert isinstance(out_length, int) and isinstance(in_length, int)
+        known = attribute in TaskAttribute
+        request = Request(
+            nexus=self.nexus,
+            target=target,
+            lun=lun,
+            cdb=cdb,
+            tag=tag,
+            attribute=TaskAttribute(attribute) if known else TaskAttribute.SIMPLE,
+            data_out=data_out,
+            data_out_length=out_length,
+            data_in_length=in_length,
+            token=token,
+        )
+        self.handler.command(request, mapping, generation)
+
+    async def set_map(self, generation: int, entries: Iterable[MapEntry]) -> None:
+        """Swap the whole map; returns when no thread looks up in the old one."""
+        rows = [
+            (e.target, e.lun, e.mapping, e.medium.handle if e.medium else None, e.opcodes)
+            for e in entries
+        ]
+        await self.engine.done(self._core.set_map(self.id, generation, rows))
+
+    def gate(self, mapping: int) -> Gate:
+        """The gate of one mapping."""
+        return Gate(self.engine, self._core, mapping)
+
+    def complete(self, token: int, reply: Reply) -> None:
+        """Answer a held command."""
+        self._core.complete(
+            token,
+            reply.service,
+            reply.status,
+            reply.sense,
+            reply.data,
+            -1 if reply.transferred is None else reply.transferred,
+        )
+
+    async def abort(
+        self, service: Service, *, target: int = -1, lun: int = -1, tag: int = -1
+    ) -> int:
+        """End the matching requests; returns how many, when all have ended."""
+        return await self.engine.done(self._core.abort(self.id, target, lun, tag, service))
+
+    async def count(self, *, target: int = -1, lun: int = -1, tag: int = -1) -> int:
+        """How many requests match."""
+        return await self.engine.done(self._core.count(self.id, target, lun, tag))
+
+    def add_session(self) -> Session:
+        """The engine's side of a front-end that has just connected."""
+        return Session(self.engine, self._core, self._core.add_session(self.id))
+
+
+class Gate:
+    """Decides whether workers may finish a mapping's commands by themselves (design: the gate)."""
+
+    def __init__(self, engine: Engine, core: _engine.Engine, mapping: int) -> None:
+        self._engine = engine
+        self._core = core
+        self.mapping = mapping
+
+    async def close(self, reason: GateReason, *, reads: bool = True, writes: bool = True) -> None:
+        """Shut it; returns when no short-road command it stops is in flight or will follow."""
+        bits = _gate_bits(reason, reads, writes)
+        await self._engine.done(self._core.close_gate(self.mapping, bits))
+
+    def open(self, reason: GateReason) -> None:
+        """Take one reason away; the short road opens when none is left."""
+        self._core.open_gate(self.mapping, _gate_bits(reason, reads=True, writes=True))
+
+
+def _gate_bits(reason: GateReason, reads: bool, writes: bool) -> int:
+    return (1 << reason if reads else 0) | (1 << (reason + 16) if writes else 0)
+
+
+class Session:
+    """The engine's side of one front-end: its memory and its rings."""
+
+    def __init__(self, engine: Engine, core: _engine.Engine, id_: int) -> None:
+        self.id = id_
+        self._engine = engine
+        self._core = core
+
+    async def set_memory(self, regions: Sequence[tuple[MemoryRegion, int]]) -> None:
+        """Replace guest memory by these regions, each with its descriptor (kept by the caller).
+
+        Returns when nothing touches the old memory any more.
+
+        Raises:
+            ProtocolError: a region is empty, wraps, overlaps, lies about its size or cannot
+                be mapped.
+        """
+        rows = [(r.guest_address, r.size, r.user_address, r.offset, fd) for r, fd in regions]
+        try:
+            ticket = self._core.set_memory(self.id, rows)
+        except (ValueError, OSError) as error:
+            raise ProtocolError(f"memory table: {error}") from error
+        await self._engine.done(ticket)
+
+    async def start_ring(self, ring: RingSetup) -> None:
+        """Start a ring, enabled.
+
+        Raises:
+            ProtocolError: size, alignment or an address is not possible.
+        """
+        try:
+            ticket = self._core.start_ring(
+                self.id,
+                ring.index,
+                ring.kind,
+                ring.size,
+                ring.descriptor,
+                ring.available,
+                ring.used,
+                ring.base,
+                ring.event_idx,
+                ring.indirect,
+                ring.kick_fd,
+                ring.call_fd,
+            )
+        except (ValueError, OSError) as error:
+            raise ProtocolError(f"ring {ring.index}: {error}") from error
+        await self._engine.done(ticket)
+
+    async def set_enabled(self, index: int, enabled: bool) -> None:
+        """A disabled ring keeps its place but is not drained."""
+        await self._engine.done(self._core.set_enabled(self.id, index, enabled))
+
+    def set_call(self, index: int, call_fd: int) -> None:
+        """Change where a running ring's guest is notified; -1: nowhere."""
+        self._core.set_call(self.id, index, call_fd)
+
+    async def stop_ring(self, index: int) -> int:
+        """Take no more, let all that was taken end; the next available index."""
+        return await self._engine.done(self._core.stop_ring(self.id, index))
+
+    async def push_event(self, index: int, data: bytes) -> bool:
+        """Fill one buffer of an event ring; False where the guest has put none there."""
+        return bool(await self._engine.done(self._core.push_event(self.id, index, data)))
+
+    def complete_control(self, token: int, data: bytes) -> None:
+        """Answer a request of a control ring."""
+        self._core.complete_control(token, data)
+
+    async def close(self) -> None:
+        """Stop every ring and unmap the memory."""
+        await self._engine.done(self._core.end_session(self.id))

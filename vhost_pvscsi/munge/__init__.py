@@ -1,0 +1,1 @@
+"""Rewriting what a guest must not see or say."""

@@ -1,0 +1,1 @@
+"""SCSI alone: no virtio, no Xen, no files."""

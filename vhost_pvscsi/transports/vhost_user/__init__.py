@@ -1,0 +1,1 @@
+"""The vhost-user transport: one front-end, its session and its rings."""
