@@ -10,7 +10,7 @@ Descriptors that are passed in are duplicated; the caller keeps its own.
 """
 
 from collections.abc import Sequence
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 #: Kinds of event: the first member of each tuple that `Engine.take` returns.
 COMMAND: Final = 0
@@ -20,26 +20,28 @@ BROKEN: Final = 3
 CANCEL: Final = 4
 EXECUTED: Final = 5
 
-#: (COMMAND, host, session, token, mapping, generation, target, lun, tag, attribute, cdb,
-#:  data_out, data_out_length, data_in_length); mapping 0: nothing is attached there
-Command: TypeAlias = tuple[
-    int, int, int, int, int, int, int, int, int, int, bytes, bytes, int, int
-]
-#: (CONTROL, host, session, token, readable bytes, writable length)
-Control: TypeAlias = tuple[int, int, int, int, bytes, int]
-#: (DONE, ticket, value, error): error is "" when the order was carried out
-Done: TypeAlias = tuple[int, int, int, str]
-#: (BROKEN, host, session, queue, reason): that session's rings have stopped for good
-Broken: TypeAlias = tuple[int, int, int, int, str]
-#: (CANCEL, host, session, token, service): end this held request now, with that Service
-Cancel: TypeAlias = tuple[int, int, int, int, int]
-#: (EXECUTED, token, service, status, sense, transferred bytes): the end of `execute`
-Executed: TypeAlias = tuple[int, int, int, int, bytes, int]
+#: What `Engine.take` returns: a kind, then
+#: COMMAND: host, session, token, mapping (0: nothing is attached there), generation, target,
+#:     lun (both -1 for an address that is no LUN's), tag, attribute, cdb, data_out,
+#:     data_out_length, data_in_length
+#: CONTROL: host, session, token, readable bytes, writable length
+#: DONE: ticket, value, error ("" when the order was carried out)
+#: BROKEN: host, session, queue, reason: that session's rings have stopped for good
+#: CANCEL: host, session, token, service: end this held request now
+#: EXECUTED: token, service, status, sense, transferred bytes: the end of `execute`
+Event: TypeAlias = tuple[Any, ...]
 
 #: Kinds of queue.
 QUEUE_CONTROL: Final = 0
 QUEUE_EVENT: Final = 1
 QUEUE_REQUEST: Final = 2
+
+#: Limits of the medium executor (VPD page B0h tells the guest).
+MAX_UNMAP_BLOCKS: Final[int]
+MAX_UNMAP_DESCRIPTORS: Final[int]
+MAX_WRITE_SAME_BLOCKS: Final[int]
+#: Entries of the largest ring.
+MAX_QUEUE_SIZE: Final[int]
 
 class Medium:
     """A disk's blocks: one file, RAM or nothing. Shared by all mappings of a unit."""
@@ -88,9 +90,7 @@ class Engine:
         """False where the kernel has none or forbids it: plain preads and a thread pool."""
     def fileno(self) -> int:
         """An eventfd, readable while `take` has something."""
-    def take(
-        self, limit: int
-    ) -> list[Command | Control | Done | Broken | Cancel | Executed]:
+    def take(self, limit: int) -> list[Event]:
         """Up to `limit` events, fairly over hosts. Clears the eventfd when none remain."""
     def stop(self) -> None:
         """End all threads; rings must have been stopped. Blocks until they are gone."""
@@ -118,9 +118,7 @@ class Engine:
 
     # -- front-ends
     def add_session(self, host: int) -> int: ...
-    def set_memory(
-        self, session: int, regions: Sequence[tuple[int, int, int, int, int]]
-    ) -> int:
+    def set_memory(self, session: int, regions: Sequence[tuple[int, int, int, int, int]]) -> int:
         """Replace guest memory: (guest address, size, user address, offset, fd) each.
 
         Rings that run go on in the new memory. DONE: nothing touches the old one any more.
@@ -188,4 +186,5 @@ class Engine:
         """How many requests match, as for `abort`. DONE: that number."""
     def counters(self, session: int) -> list[tuple[int, int, int, int, int, int, int, int]]:
         """Per ring: (index, reads, writes, other short-road, long-road, bytes read,
-        bytes written, bounced)."""
+        bytes written, bounced).
+        """

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 import logging
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from . import _engine
-from .errors import ProtocolError, RingError
+from .errors import ConfigurationError, DeviceError, ProtocolError, RingError
 from .scsi.request import Reply, Request, Service, Status, TaskAttribute
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
     from .wire.vhost_user import MemoryRegion
 
 log = logging.getLogger(__name__)
+
+_ATTRIBUTES = {member.value: member for member in TaskAttribute}
 
 #: Events taken from the engine in one go; a batch keeps the loop responsive.
 BATCH = 256
@@ -92,15 +96,84 @@ class HostHandler(Protocol):
 
 
 class Medium:
-    """A disk's blocks in the engine, and the road to them that Python takes."""
+    """A disk's blocks in the engine. Sizes are bytes."""
 
     def __init__(self, handle: _engine.Medium) -> None:
         self.handle = handle
+
+    @classmethod
+    def file(
+        cls,
+        fd: int,
+        *,
+        size: int,
+        block_size: int,
+        read_only: bool,
+        direct: bool,
+        sync_writes: bool,
+        block_device: bool,
+        scratch_fd: int = -1,
+    ) -> Self:
+        """Make a medium of a file's or block device's blocks; see `_engine.Medium.file`.
+
+        Raises:
+            ConfigurationError: O_DIRECT needs larger blocks than the unit has.
+            DeviceError: the file cannot be used.
+        """
+        with _translated():
+            return cls(
+                _engine.Medium.file(
+                    fd,
+                    size=size,
+                    block_size=block_size,
+                    read_only=read_only,
+                    direct=direct,
+                    sync_writes=sync_writes,
+                    block_device=block_device,
+                    scratch_fd=scratch_fd,
+                )
+            )
+
+    @classmethod
+    def ram(cls, *, size: int, block_size: int, read_only: bool, latency_us: int = 0) -> Self:
+        """Make a medium in memory of our own, zero at first.
+
+        Raises:
+            ConfigurationError: there is not that much memory.
+        """
+        with _translated():
+            return cls(
+                _engine.Medium.ram(
+                    size=size, block_size=block_size, read_only=read_only, latency_us=latency_us
+                )
+            )
+
+    @classmethod
+    def null(cls, *, size: int, block_size: int, read_only: bool, latency_us: int = 0) -> Self:
+        """Make a medium that reads as zeros and forgets writes."""
+        with _translated():
+            return cls(
+                _engine.Medium.null(
+                    size=size, block_size=block_size, read_only=read_only, latency_us=latency_us
+                )
+            )
 
     @property
     def write_policy(self) -> str:
         """How writes reach the host: `nowait`, `inline`, `io_uring`, `pool` or `memory`."""
         return self.handle.write_policy
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """Turn the engine's errors about a medium into ours."""
+    try:
+        yield
+    except ValueError as error:
+        hint = "cache=writeback, or a larger block-size=" if "O_DIRECT" in str(error) else None
+        raise ConfigurationError(str(error), hint=hint) from error
+    except OSError as error:
+        raise DeviceError(error.strerror or str(error)) from error
 
 
 #: Operation codes that the medium executor implements.
@@ -116,6 +189,14 @@ class Engine:
         self._executions: dict[int, asyncio.Future[Reply]] = {}
         self._hosts: dict[int, Host] = {}
         self._mappings = 0
+        self._handlers: dict[int, Callable[..., None]] = {
+            _engine.COMMAND: self._on_command,
+            _engine.CONTROL: self._on_control,
+            _engine.DONE: self._on_done,
+            _engine.BROKEN: self._on_broken,
+            _engine.CANCEL: self._on_cancel,
+            _engine.EXECUTED: self._on_executed,
+        }
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._core.fileno(), self._deliver)
 
@@ -161,48 +242,42 @@ class Engine:
         return await future
 
     def _deliver(self) -> None:
-        for event in self._core.take(BATCH):
+        for kind, *fields in self._core.take(BATCH):
             try:
-                self._dispatch(event)
+                self._handlers[kind](*fields)
             except Exception:
                 # A bug of ours in one handler must not lose the events of other hosts.
-                log.exception("an engine event was not handled: %r", event[:4])
+                log.exception("an engine event of kind %d was not handled: %r", kind, fields[:4])
 
-    def _dispatch(
-        self,
-        event: _engine.Command
-        | _engine.Control
-        | _engine.Done
-        | _engine.Broken
-        | _engine.Cancel
-        | _engine.Executed,
+    def _on_command(self, host_id: int, _session: int, *fields: Any) -> None:
+        if host := self._hosts.get(host_id):
+            host.deliver_command(*fields)
+
+    def _on_control(
+        self, host_id: int, session: int, token: int, data: bytes, writable: int
     ) -> None:
-        match event:
-            case (_engine.COMMAND, int(host_id), _, token, mapping, generation, *rest):
-                if host := self._hosts.get(host_id):
-                    host.deliver_command(token, mapping, generation, rest)
-            case (_engine.DONE, int(ticket), int(value), str(error)):
-                if future := self._tickets.pop(ticket, None):
-                    _settle(future, value, error)
-            case (_engine.EXECUTED, int(token), service, status, sense, transferred):
-                if execution := self._executions.pop(token, None):
-                    reply = Reply(
-                        service=Service(service),
-                        status=Status(status),
-                        sense=sense,
-                        transferred=transferred,
-                    )
-                    if not execution.done():
-                        execution.set_result(reply)
-            case (_engine.CONTROL, int(host_id), session, token, data, writable):
-                if host := self._hosts.get(host_id):
-                    host.handler.control(session, token, data, writable)
-            case (_engine.CANCEL, int(host_id), _, token, service):
-                if host := self._hosts.get(host_id):
-                    host.handler.cancel(token, Service(service))
-            case (_engine.BROKEN, int(host_id), session, queue, reason):
-                if host := self._hosts.get(host_id):
-                    host.handler.broken(session, queue, reason)
+        if host := self._hosts.get(host_id):
+            host.handler.control(session, token, data, writable)
+
+    def _on_done(self, ticket: int, value: int, error: str) -> None:
+        if future := self._tickets.pop(ticket, None):
+            _settle(future, value, error)
+
+    def _on_executed(
+        self, token: int, service: int, status: int, sense: bytes, transferred: int
+    ) -> None:
+        execution = self._executions.pop(token, None)
+        if execution is not None and not execution.done():
+            reply = Reply(Status(status), Service(service), sense, transferred=transferred)
+            execution.set_result(reply)
+
+    def _on_cancel(self, host_id: int, _session: int, token: int, service: int) -> None:
+        if host := self._hosts.get(host_id):
+            host.handler.cancel(token, Service(service))
+
+    def _on_broken(self, host_id: int, session: int, queue: int, reason: str) -> None:
+        if host := self._hosts.get(host_id):
+            host.handler.broken(session, queue, reason)
 
 
 def _settle(future: asyncio.Future[int], value: int, error: str) -> None:
@@ -227,24 +302,31 @@ class Host:
         self._core = core
 
     def deliver_command(
-        self, token: int, mapping: int, generation: int, fields: Sequence[object]
+        self,
+        token: int,
+        mapping: int,
+        generation: int,
+        target: int,
+        lun: int,
+        tag: int,
+        attribute: int,
+        cdb: bytes,
+        data_out: bytes,
+        data_out_length: int,
+        data_in_length: int,
     ) -> None:
-        """Turn an engine tuple into a `Request` and hand it to the handler."""
-        target, lun, tag, attribute, cdb, data_out, out_length, in_length = fields
-        assert isinstance(cdb, bytes) and isinstance(data_out, bytes)
-        assert isinstance(target, int) and isinstance(lun, int) and isinstance(tag, int)
-        assert isinstance(out_length, int) and isinstance(in_length, int)
-        known = attribute in TaskAttribute
+        """Hand a command event to the handler, as a `Request`."""
         request = Request(
             nexus=self.nexus,
             target=target,
             lun=lun,
             cdb=cdb,
             tag=tag,
-            attribute=TaskAttribute(attribute) if known else TaskAttribute.SIMPLE,
+            # A reserved attribute is taken as SIMPLE, as QEMU does.
+            attribute=_ATTRIBUTES.get(attribute, TaskAttribute.SIMPLE),
             data_out=data_out,
-            data_out_length=out_length,
-            data_in_length=in_length,
+            data_out_length=data_out_length,
+            data_in_length=data_in_length,
             token=token,
         )
         self.handler.command(request, mapping, generation)
@@ -262,7 +344,7 @@ class Host:
         return Gate(self.engine, self._core, mapping)
 
     def complete(self, token: int, reply: Reply) -> None:
-        """Answer a held command."""
+        """Answer a held command; one that has ended meanwhile is left alone."""
         self._core.complete(
             token,
             reply.service,
@@ -299,6 +381,10 @@ class Gate:
         """Shut it; returns when no short-road command it stops is in flight or will follow."""
         bits = _gate_bits(reason, reads, writes)
         await self._engine.done(self._core.close_gate(self.mapping, bits))
+
+    def shut(self, reason: GateReason) -> None:
+        """Shut it without waiting for what is in flight."""
+        self._core.close_gate(self.mapping, _gate_bits(reason, reads=True, writes=True))
 
     def open(self, reason: GateReason) -> None:
         """Take one reason away; the short road opens when none is left."""

@@ -10,6 +10,8 @@ from .errors import AddressError
 #: virtio 1.2, 5.6.4: max_target and max_lun as QEMU sets them for vhost-user-scsi.
 MAX_TARGET = 255
 MAX_LUN = 16383
+#: Virtual hosts are the daemon's own; a number that fits a word is plenty.
+MAX_HOST = 65535
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -36,7 +38,7 @@ class Address:
             )
         host, channel, target, lun = (int(field) for field in fields)
         for name, value, limit in (
-            ("host", host, 65535),
+            ("host", host, MAX_HOST),
             ("channel", channel, 0),
             ("target", target, MAX_TARGET),
             ("lun", lun, MAX_LUN),

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from ..engine import Medium
-    from ..scsi.request import Reply, Request
+    from vhost_pvscsi.engine import Medium
+    from vhost_pvscsi.scsi.request import Reply, Request
+    from vhost_pvscsi.scsi.sense import SenseCode
+
+    from .gates import Keeper
 
 
 class LogicalUnit(Protocol):
@@ -26,3 +29,21 @@ class LogicalUnit(Protocol):
 
     async def execute(self, request: Request) -> Reply:
         """Answer one request; a mistake of the guest is a reply with sense, never an exception."""
+
+
+class AttachableUnit(LogicalUnit, Protocol):
+    """A unit that an operator attaches: it knows the nexuses that reach it."""
+
+    async def connect(self, nexus: str, keeper: Keeper) -> None:
+        """Take a mapping of a nexus into account, before it is put in service."""
+
+    def disconnect(self, nexus: str, keeper: Keeper) -> None:
+        """Forget a mapping of a nexus."""
+
+    async def attend(
+        self, code: SenseCode, *, nexus: str | None = None, but: str | None = None
+    ) -> None:
+        """Establish a unit attention for one nexus, or for all, `but` one."""
+
+    async def reset(self) -> None:
+        """Do a logical unit reset (SAM-5 6.3.3); its commands have been ended by the caller."""

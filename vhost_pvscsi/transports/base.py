@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from ..scsi.request import ManagementOutcome, TaskManagement
+    from vhost_pvscsi.scsi.request import ManagementOutcome, TaskManagement
 
 
 class TaskManager(Protocol):

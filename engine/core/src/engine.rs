@@ -1,0 +1,497 @@
+//! The engine as its caller sees it: threads, hosts, sessions. Orders go out, events come back.
+
+use std::collections::HashMap;
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{mpsc, Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::counters::Counters;
+use crate::error::{Error, Result};
+use crate::gate::Gate;
+use crate::mailbox::{
+    Event, Mailbox, NewQueue, Order, Outbox, QueueKind, Selector, Ticket,
+};
+use crate::map::{Entry, Map, OpcodeSet};
+use crate::medium::Medium;
+use crate::memory::{Memory, RegionSpec};
+use crate::outcome::{Outcome, Service};
+use crate::pool::Pool;
+use crate::ring::split::{Layout, SplitRing};
+use crate::slot::Token;
+use crate::worker::{Shared, Worker};
+
+/// Threads for what may take long; they sleep where nothing does.
+const POOL_THREADS: usize = 4;
+
+/// How an engine is to run.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Engine threads.
+    pub threads: usize,
+    /// io_uring may be used where the kernel lets us.
+    pub io_uring: bool,
+    /// Longest busy poll before sleeping.
+    pub poll: Duration,
+}
+
+#[derive(Debug)]
+struct Host {
+    map: Arc<Map>,
+    budget: Arc<AtomicI64>,
+}
+
+#[derive(Debug)]
+struct Session {
+    host: u32,
+    memory: Arc<Memory>,
+    /// Ring index to thread and counters.
+    rings: HashMap<u32, (usize, Arc<Counters>)>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    hosts: HashMap<u32, Host>,
+    sessions: HashMap<u32, Session>,
+    next_id: u32,
+}
+
+/// A LUN as the caller attaches it.
+#[derive(Clone, Debug)]
+pub struct MapRow {
+    /// Target.
+    pub target: u32,
+    /// LUN.
+    pub lun: u32,
+    /// Mapping id, above 0, unique in the process.
+    pub mapping: u32,
+    /// Its blocks.
+    pub medium: Option<Arc<Medium>>,
+    /// What workers may finish.
+    pub short_road: OpcodeSet,
+}
+
+/// A ring as the front-end described it.
+#[derive(Clone, Copy, Debug)]
+pub struct RingSpec {
+    /// Index.
+    pub index: u32,
+    /// What it carries.
+    pub kind: QueueKind,
+    /// Where it lies.
+    pub layout: Layout,
+    /// Signalled by the guest; negative: none.
+    pub kick: RawFd,
+    /// Signalled for the guest; negative: none.
+    pub call: RawFd,
+}
+
+/// What a ring has carried, see `Counters`.
+pub type CounterRow = (u32, [u64; 7]);
+
+/// The engine. One per process.
+#[derive(Debug)]
+pub struct Engine {
+    mailboxes: Vec<Arc<Mailbox>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    outbox: Arc<Outbox>,
+    tickets: AtomicU64,
+    state: Mutex<State>,
+    io_uring: bool,
+}
+
+impl Engine {
+    /// Start the threads.
+    ///
+    /// # Errors
+    /// The host gives no threads or descriptors.
+    pub fn new(options: Options) -> Result<Self> {
+        let count = options.threads.clamp(1, Token::MAX_THREADS);
+        let outbox = Arc::new(Outbox::new()?);
+        let shared = Shared {
+            outbox: Arc::clone(&outbox),
+            pool: Arc::new(Pool::new(POOL_THREADS)?),
+            poll: options.poll,
+            io_uring: options.io_uring,
+        };
+        let mailboxes =
+            (0..count).map(|_| Mailbox::new().map(Arc::new)).collect::<Result<Vec<_>>>()?;
+        let mut threads = Vec::with_capacity(count);
+        let mut io_uring = true;
+        for (index, mailbox) in mailboxes.iter().enumerate() {
+            let (thread, uring) = start_worker(index, Arc::clone(mailbox), shared.clone())?;
+            threads.push(thread);
+            io_uring &= uring;
+        }
+        Ok(Engine {
+            mailboxes,
+            threads: Mutex::new(threads),
+            outbox,
+            tickets: AtomicU64::new(1),
+            state: Mutex::default(),
+            io_uring,
+        })
+    }
+
+    /// Whether all threads have an io_uring.
+    #[must_use]
+    pub fn io_uring(&self) -> bool {
+        self.io_uring
+    }
+
+    /// Readable while `take` has something.
+    #[must_use]
+    pub fn fd(&self) -> RawFd {
+        self.outbox.fd()
+    }
+
+    /// Up to `limit` events, fairly over hosts.
+    #[must_use]
+    pub fn take(&self, limit: usize) -> Vec<Event> {
+        self.outbox.take(limit)
+    }
+
+    /// End all threads.
+    pub fn stop(&self) {
+        for mailbox in &self.mailboxes {
+            mailbox.post(Order::Quit);
+        }
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        for thread in threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ticket(&self) -> (u64, Arc<Ticket>) {
+        let number = self.tickets.fetch_add(1, Ordering::Relaxed);
+        (number, Ticket::new(number, Arc::clone(&self.outbox)))
+    }
+
+    fn broadcast(&self, order: impl Fn(Arc<Ticket>) -> Order) -> u64 {
+        let (number, ticket) = self.ticket();
+        for mailbox in &self.mailboxes {
+            mailbox.post(order(Arc::clone(&ticket)));
+        }
+        number
+    }
+
+    // -- virtual hosts
+
+    /// A new virtual host.
+    pub fn add_host(&self, budget: i64) -> u32 {
+        let mut state = self.state();
+        let id = next_id(&mut state);
+        let host = Host { map: Arc::default(), budget: Arc::new(AtomicI64::new(budget)) };
+        state.hosts.insert(id, host);
+        id
+    }
+
+    /// Forget a virtual host; its sessions have ended.
+    pub fn remove_host(&self, host: u32) {
+        self.state().hosts.remove(&host);
+    }
+
+    /// Swap a host's map.
+    ///
+    /// # Errors
+    /// There is no such host.
+    pub fn set_map(&self, host: u32, generation: u64, rows: Vec<MapRow>) -> Result<u64> {
+        let mut state = self.state();
+        let owner = state.hosts.get_mut(&host).ok_or_else(|| unknown("virtual host", host))?;
+        let old = Arc::clone(&owner.map);
+        let entries = rows
+            .into_iter()
+            .map(|row| Entry {
+                target: row.target,
+                lun: row.lun,
+                mapping: row.mapping,
+                gate: old.gate(row.mapping).cloned().unwrap_or_default(),
+                medium: row.medium,
+                short_road: row.short_road,
+            })
+            .collect();
+        let map = Arc::new(Map::new(generation, entries));
+        owner.map = Arc::clone(&map);
+        drop(state);
+        Ok(self.broadcast(|ticket| Order::SetMap(host, Arc::clone(&map), ticket)))
+    }
+
+    fn gate(&self, mapping: u32) -> Result<Arc<Gate>> {
+        self.state()
+            .hosts
+            .values()
+            .find_map(|host| host.map.gate(mapping).cloned())
+            .ok_or_else(|| unknown("mapping", mapping))
+    }
+
+    /// Close a gate. Done: no short-road command that `bits` stop is in flight or will follow.
+    ///
+    /// # Errors
+    /// There is no such mapping.
+    pub fn close_gate(&self, mapping: u32, bits: u32) -> Result<u64> {
+        self.gate(mapping)?.close(bits);
+        Ok(self.broadcast(|ticket| Order::Quiesce(mapping, bits, ticket)))
+    }
+
+    /// Open a gate.
+    ///
+    /// # Errors
+    /// There is no such mapping.
+    pub fn open_gate(&self, mapping: u32, bits: u32) -> Result<()> {
+        self.gate(mapping)?.open(bits);
+        Ok(())
+    }
+
+    // -- front-ends
+
+    /// A new front-end of a host.
+    ///
+    /// # Errors
+    /// There is no such host.
+    pub fn add_session(&self, host: u32) -> Result<u32> {
+        let mut state = self.state();
+        if !state.hosts.contains_key(&host) {
+            return Err(unknown("virtual host", host));
+        }
+        let id = next_id(&mut state);
+        let session = Session { host, memory: Arc::default(), rings: HashMap::new() };
+        state.sessions.insert(id, session);
+        Ok(id)
+    }
+
+    /// Replace a front-end's memory.
+    ///
+    /// # Errors
+    /// A region is impossible, see `Memory::new`.
+    pub fn set_memory(&self, session: u32, regions: &[RegionSpec]) -> Result<u64> {
+        let memory = Arc::new(Memory::new(regions)?);
+        let mut state = self.state();
+        let owner = find_session(&mut state, session)?;
+        owner.memory = Arc::clone(&memory);
+        drop(state);
+        Ok(self.broadcast(|ticket| Order::SetMemory(session, Arc::clone(&memory), ticket)))
+    }
+
+    /// Start a ring.
+    ///
+    /// # Errors
+    /// Its place or size is impossible, or a descriptor cannot be used.
+    pub fn start_ring(&self, session: u32, spec: RingSpec) -> Result<u64> {
+        let threads = self.mailboxes.len();
+        let mut guard = self.state();
+        let state = &mut *guard;
+        let owner = find_session(state, session)?;
+        let ring = SplitRing::new(spec.layout, &owner.memory)?;
+        let host = owner.host;
+        let host = state.hosts.get(&host).ok_or_else(|| unknown("virtual host", host))?;
+        // Static: neighbours of one guest, and the first rings of many guests, spread out.
+        let thread = (session as usize + spec.index as usize) % threads;
+        let counters = Arc::new(Counters::default());
+        let owner = find_session_in(&mut state.sessions, session)?;
+        let order = NewQueue {
+            host: owner.host,
+            budget: Arc::clone(&host.budget),
+            session,
+            index: spec.index,
+            kind: spec.kind,
+            layout: spec.layout,
+            ring,
+            memory: Arc::clone(&owner.memory),
+            kick: duplicate_eventfd(spec.kick)?,
+            call: duplicate_eventfd(spec.call)?,
+            counters: Arc::clone(&counters),
+        };
+        owner.rings.insert(spec.index, (thread, counters));
+        drop(guard);
+        let (number, ticket) = self.ticket();
+        self.post(thread, Order::Start(Box::new(order), ticket));
+        Ok(number)
+    }
+
+    fn post(&self, thread: usize, order: Order) {
+        if let Some(mailbox) = self.mailboxes.get(thread) {
+            mailbox.post(order);
+        }
+    }
+
+    /// The thread of a ring that runs.
+    fn ring_thread(&self, session: u32, index: u32) -> Result<usize> {
+        let mut state = self.state();
+        let owner = find_session(&mut state, session)?;
+        let (thread, _) = owner.rings.get(&index).ok_or_else(|| unknown("ring", index))?;
+        Ok(*thread)
+    }
+
+    /// Drain a ring, or leave it alone.
+    ///
+    /// # Errors
+    /// There is no such ring.
+    pub fn set_enabled(&self, session: u32, index: u32, enabled: bool) -> Result<u64> {
+        let thread = self.ring_thread(session, index)?;
+        let (number, ticket) = self.ticket();
+        self.post(thread, Order::Enable(session, index, enabled, ticket));
+        Ok(number)
+    }
+
+    /// Notify a ring's guest there from now on.
+    ///
+    /// # Errors
+    /// There is no such ring, or the descriptor is no eventfd.
+    pub fn set_call(&self, session: u32, index: u32, call: RawFd) -> Result<()> {
+        let thread = self.ring_thread(session, index)?;
+        self.post(thread, Order::SetCall(session, index, duplicate_eventfd(call)?));
+        Ok(())
+    }
+
+    /// Stop a ring; done with its position when all that was taken has ended.
+    ///
+    /// # Errors
+    /// There is no such ring.
+    pub fn stop_ring(&self, session: u32, index: u32) -> Result<u64> {
+        let thread = self.ring_thread(session, index)?;
+        let mut state = self.state();
+        find_session(&mut state, session)?.rings.remove(&index);
+        drop(state);
+        let (number, ticket) = self.ticket();
+        self.post(thread, Order::Stop(session, Some(index), ticket));
+        Ok(number)
+    }
+
+    /// Stop all rings and unmap the memory.
+    ///
+    /// # Errors
+    /// There is no such front-end.
+    pub fn end_session(&self, session: u32) -> Result<u64> {
+        let mut state = self.state();
+        find_session(&mut state, session)?;
+        state.sessions.remove(&session);
+        drop(state);
+        Ok(self.broadcast(|ticket| Order::Stop(session, None, ticket)))
+    }
+
+    /// Fill an event buffer.
+    ///
+    /// # Errors
+    /// There is no such ring.
+    pub fn push_event(&self, session: u32, index: u32, data: Vec<u8>) -> Result<u64> {
+        let thread = self.ring_thread(session, index)?;
+        let (number, ticket) = self.ticket();
+        self.post(thread, Order::PushEvent(session, index, data, ticket));
+        Ok(number)
+    }
+
+    // -- requests
+
+    /// Run a held request.
+    pub fn execute(&self, token: u64, medium: Arc<Medium>) {
+        self.post(Token::unpack(token).thread, Order::Execute(token, medium));
+    }
+
+    /// Answer a held request; `data` None: it was moved already.
+    pub fn complete(&self, token: u64, outcome: Outcome, data: Option<Vec<u8>>) {
+        let order = Order::Complete(token, Box::new(outcome), data);
+        self.post(Token::unpack(token).thread, order);
+    }
+
+    /// Answer a held control request.
+    pub fn complete_control(&self, token: u64, data: Vec<u8>) {
+        self.post(Token::unpack(token).thread, Order::CompleteControl(token, data));
+    }
+
+    /// End requests; done with their number.
+    pub fn abort(&self, wanted: Selector, service: Service) -> u64 {
+        self.broadcast(|ticket| Order::Abort(wanted, service, ticket))
+    }
+
+    /// Count requests.
+    pub fn count(&self, wanted: Selector) -> u64 {
+        self.broadcast(|ticket| Order::Count(wanted, ticket))
+    }
+
+    /// What each ring of a front-end has carried.
+    ///
+    /// # Errors
+    /// There is no such front-end.
+    pub fn counters(&self, session: u32) -> Result<Vec<CounterRow>> {
+        let mut state = self.state();
+        let owner = find_session(&mut state, session)?;
+        let mut rows: Vec<_> = owner.rings.iter().map(|(index, (_, c))| {
+            let all = [
+                &c.reads, &c.writes, &c.others, &c.long_road, &c.bytes_read, &c.bytes_written,
+                &c.bounced,
+            ];
+            (*index, all.map(|counter| counter.load(Ordering::Relaxed)))
+        }).collect();
+        rows.sort_unstable();
+        Ok(rows)
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn start_worker(
+    index: usize,
+    mailbox: Arc<Mailbox>,
+    shared: Shared,
+) -> Result<(JoinHandle<()>, bool)> {
+    let (tell, told) = mpsc::channel();
+    // The worker is made on its own thread: an io_uring belongs to the thread that made it.
+    let thread = std::thread::Builder::new()
+        .name(format!("engine-{index}"))
+        .spawn(move || match Worker::new(index, mailbox, shared) {
+            Ok(worker) => {
+                let _ = tell.send(Ok(worker.has_uring()));
+                worker.run();
+            }
+            Err(error) => {
+                let _ = tell.send(Err(error));
+            }
+        })
+        .map_err(|source| Error::Io { context: "start an engine thread", source })?;
+    match told.recv() {
+        Ok(Ok(uring)) => Ok((thread, uring)),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(Error::Setup("an engine thread ended before it began".into())),
+    }
+}
+
+fn next_id(state: &mut State) -> u32 {
+    state.next_id = state.next_id.wrapping_add(1);
+    state.next_id
+}
+
+fn unknown(kind: &'static str, id: u32) -> Error {
+    Error::Unknown { kind, id: id.into() }
+}
+
+fn find_session(state: &mut State, id: u32) -> Result<&mut Session> {
+    find_session_in(&mut state.sessions, id)
+}
+
+fn find_session_in(sessions: &mut HashMap<u32, Session>, id: u32) -> Result<&mut Session> {
+    sessions.get_mut(&id).ok_or_else(|| unknown("session", id))
+}
+
+/// A copy of a notification descriptor. Only an eventfd will do: a write to a full pipe or
+/// socket of the front-end's could hold a worker up.
+fn duplicate_eventfd(fd: RawFd) -> Result<Option<OwnedFd>> {
+    if fd < 0 {
+        return Ok(None);
+    }
+    let link = std::fs::read_link(format!("/proc/self/fd/{fd}"));
+    if !link.is_ok_and(|link| link.as_os_str() == "anon_inode:[eventfd]") {
+        return Err(Error::Setup("a kick or call descriptor is no eventfd".into()));
+    }
+    // SAFETY: the caller holds the descriptor open during this call.
+    let copy = unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned();
+    copy.map(Some).map_err(|source| Error::Io { context: "duplicate an eventfd", source })
+}

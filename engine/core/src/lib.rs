@@ -1,0 +1,32 @@
+//! The data plane of `vhost_pvscsi`: rings, guest memory, the medium executor, the short road.
+//!
+//! No Python in here, and no policy: who may do what is decided above and told by maps, opcode
+//! sets and gates. Nothing that a guest writes can panic, loop without end, or reach memory
+//! outside its regions.
+//!
+//! The way of a request: `ring` takes it into a `slot`; `map` says what it addresses; `gate`
+//! whether a `worker` may finish it; `medium` checks it and moves data, with `backend`, `uring`
+//! or a `pool` thread; what is not the engine's goes up through `mailbox`.
+
+pub mod backend;
+pub mod cdb;
+pub mod chain;
+pub mod counters;
+pub mod engine;
+pub mod error;
+pub mod gate;
+pub mod mailbox;
+pub mod map;
+pub mod medium;
+pub mod memory;
+#[cfg(feature = "test-utils")]
+pub mod mock;
+pub mod outcome;
+pub mod pool;
+pub mod queue;
+pub mod ring;
+pub mod sigbus;
+pub mod slot;
+pub mod slow;
+pub mod uring;
+pub mod worker;

@@ -1,0 +1,309 @@
+//! The medium executor: the one implementation of the commands that touch a disk's blocks.
+//!
+//! Workers call it on the short road; on the long road Python orders it for the same request.
+//! `begin` checks a command and says what is left to do: nothing, a transfer that the worker
+//! carries out, or a slow job for a pool thread.
+
+use std::time::Duration;
+
+use crate::backend::{Aligned, FileOptions, FileStore, WritePolicy};
+use crate::cdb::{self, ByteCheck, Command};
+use crate::chain::{Buffers, Chain};
+use crate::error::{Error, Result};
+use crate::outcome::{
+    Outcome, Service, INVALID_FIELD_IN_CDB, LBA_OUT_OF_RANGE, WRITE_PROTECTED,
+};
+use crate::slow::Slow;
+
+/// Most blocks one UNMAP descriptor may name, and most that one WRITE SAME may write
+/// (VPD B0h tells the guest).
+pub const MAX_UNMAP_BLOCKS: u32 = 0x3f_ffff;
+/// Most descriptors one UNMAP may carry.
+pub const MAX_UNMAP_DESCRIPTORS: u16 = 255;
+/// Most blocks one WRITE SAME may write.
+pub const MAX_WRITE_SAME_BLOCKS: u32 = 0x3f_ffff;
+
+/// Where the blocks are.
+#[derive(Debug)]
+pub enum Store {
+    /// A file or block device of the host.
+    File(FileStore),
+    /// Memory of our own.
+    Ram(Aligned),
+    /// Nowhere: reads give zeros, writes are forgotten.
+    Null,
+}
+
+/// A disk's blocks. Shared by all mappings of its unit.
+#[derive(Debug)]
+pub struct Medium {
+    /// Where the blocks are.
+    pub store: Store,
+    /// Bytes in a block, a power of two.
+    pub block_size: u32,
+    /// Number of blocks.
+    pub blocks: u64,
+    /// Writes are refused.
+    pub read_only: bool,
+    /// Each command is held that long before it runs, so that tests can meet it in flight.
+    pub latency: Duration,
+}
+
+/// What is left to do for a command.
+#[derive(Debug)]
+pub enum Step {
+    /// Nothing.
+    Finished(Outcome),
+    /// Data is to be moved between the file and the guest.
+    Transfer(Transfer),
+    /// A thread that may wait is to do it.
+    Slow(Slow),
+}
+
+/// A READ or WRITE on its way.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Transfer {
+    /// Data goes to the file.
+    pub write: bool,
+    /// It must be stable when it is answered.
+    pub sync: bool,
+    /// Where in the file the next byte goes.
+    pub offset: u64,
+    /// Bytes still to move.
+    pub left: u64,
+    /// Bytes moved.
+    pub done: u64,
+}
+
+impl Medium {
+    /// A medium over a host file of `size` bytes.
+    ///
+    /// # Errors
+    /// Size and block size do not go together, or the file cannot be used.
+    pub fn file(
+        fd: i32,
+        size: u64,
+        options: FileOptions,
+        read_only: bool,
+        scratch: Option<i32>,
+    ) -> Result<Self> {
+        let blocks = count_blocks(size, options.block_size)?;
+        let store = Store::File(FileStore::new(fd, options, scratch)?);
+        Ok(Medium {
+            store,
+            block_size: options.block_size,
+            blocks,
+            read_only,
+            latency: Duration::ZERO,
+        })
+    }
+
+    /// A medium in memory of our own.
+    ///
+    /// # Errors
+    /// Size and block size do not go together, or there is not enough memory.
+    pub fn ram(size: u64, block_size: u32, read_only: bool, latency: Duration) -> Result<Self> {
+        let blocks = count_blocks(size, block_size)?;
+        let pages = usize::try_from(size).ok().and_then(Aligned::new).ok_or_else(|| {
+            Error::Setup(format!("no memory for a RAM disk of {size} bytes"))
+        })?;
+        Ok(Medium { store: Store::Ram(pages), block_size, blocks, read_only, latency })
+    }
+
+    /// A medium that keeps nothing.
+    ///
+    /// # Errors
+    /// Size and block size do not go together.
+    pub fn null(size: u64, block_size: u32, read_only: bool, latency: Duration) -> Result<Self> {
+        let blocks = count_blocks(size, block_size)?;
+        Ok(Medium { store: Store::Null, block_size, blocks, read_only, latency })
+    }
+
+    /// How writes reach the host, in a word.
+    #[must_use]
+    pub fn write_policy(&self, io_uring: bool) -> &'static str {
+        match &self.store {
+            Store::File(file) => match file.writes {
+                WritePolicy::Nowait => "nowait",
+                WritePolicy::Inline => "inline",
+                WritePolicy::Deferred if io_uring => "io_uring",
+                WritePolicy::Deferred => "pool",
+            },
+            Store::Ram(_) | Store::Null => "memory",
+        }
+    }
+
+    /// Check a command, and do it if that takes no waiting.
+    #[must_use]
+    pub fn begin(&self, cdb: &[u8; 32], chain: &Chain) -> Step {
+        match self.plan(cdb, chain) {
+            Ok(step) => step,
+            Err(outcome) => Step::Finished(*outcome),
+        }
+    }
+
+    fn plan(&self, cdb: &[u8; 32], chain: &Chain) -> std::result::Result<Step, Box<Outcome>> {
+        let command = cdb::parse(cdb)?;
+        match command {
+            Command::Read { lba, blocks } => {
+                let (offset, length) = self.extent(lba, blocks.into())?;
+                needs(&chain.data_in, length)?;
+                Ok(self.read(offset, length, chain))
+            }
+            Command::Write { lba, blocks, fua } => {
+                let (offset, length) = self.extent(lba, blocks.into())?;
+                needs(&chain.data_out, length)?;
+                self.writable()?;
+                Ok(self.write(offset, length, fua, chain))
+            }
+            Command::Flush { lba, blocks } => {
+                self.extent(lba, blocks.into())?;
+                Ok(match self.store {
+                    Store::File(_) if !self.read_only => Step::Slow(Slow::Flush),
+                    _ => Step::Finished(Outcome::good(0)),
+                })
+            }
+            Command::Verify { lba, blocks, check } => self.plan_verify(lba, blocks, check, chain),
+            Command::WriteSame { lba, blocks, unmap, no_data } => {
+                self.plan_write_same(lba, blocks, unmap, no_data, chain)
+            }
+            Command::Unmap { length } => {
+                needs(&chain.data_out, length.into())?;
+                self.writable()?;
+                Ok(Step::Slow(Slow::Unmap { length }))
+            }
+        }
+    }
+
+    fn plan_verify(
+        &self,
+        lba: u64,
+        blocks: u32,
+        check: ByteCheck,
+        chain: &Chain,
+    ) -> std::result::Result<Step, Box<Outcome>> {
+        let (offset, length) = self.extent(lba, blocks.into())?;
+        if blocks == 0 {
+            return Ok(Step::Finished(Outcome::good(0)));
+        }
+        let compared = match check {
+            ByteCheck::Medium => 0,
+            ByteCheck::Blocks => length,
+            ByteCheck::OneBlock => self.block_size.into(),
+        };
+        needs(&chain.data_out, compared)?;
+        Ok(Step::Slow(Slow::Verify { offset, length, compared }))
+    }
+
+    fn plan_write_same(
+        &self,
+        lba: u64,
+        blocks: u32,
+        unmap: bool,
+        no_data: bool,
+        chain: &Chain,
+    ) -> std::result::Result<Step, Box<Outcome>> {
+        // VPD B0h says WSNZ: a number of blocks of zero is not taken.
+        if blocks == 0 || blocks > MAX_WRITE_SAME_BLOCKS {
+            return Err(Box::new(Outcome::check(INVALID_FIELD_IN_CDB)));
+        }
+        let (offset, length) = self.extent(lba, blocks.into())?;
+        if !no_data {
+            needs(&chain.data_out, self.block_size.into())?;
+        }
+        self.writable()?;
+        Ok(Step::Slow(Slow::WriteSame { offset, length, unmap, no_data }))
+    }
+
+    fn read(&self, offset: u64, length: u64, chain: &Chain) -> Step {
+        if length == 0 {
+            return Step::Finished(Outcome::good(0));
+        }
+        match &self.store {
+            Store::File(_) => {
+                return Step::Transfer(Transfer { offset, left: length, ..Transfer::default() })
+            }
+            // length is within the guest's buffers and the medium: it fits a usize.
+            Store::Ram(pages) => copy_ram(pages, offset, length, &chain.data_in, false),
+            Store::Null => chain.data_in.zero(0, length as usize),
+        }
+        Step::Finished(Outcome::good(length))
+    }
+
+    fn write(&self, offset: u64, length: u64, fua: bool, chain: &Chain) -> Step {
+        if length == 0 {
+            return Step::Finished(Outcome::good(0));
+        }
+        match &self.store {
+            Store::File(file) => {
+                let sync = fua || file.sync_writes;
+                return Step::Transfer(Transfer { write: true, sync, offset, left: length, done: 0 });
+            }
+            Store::Ram(pages) => copy_ram(pages, offset, length, &chain.data_out, true),
+            Store::Null => {}
+        }
+        Step::Finished(Outcome::good(length))
+    }
+
+    fn writable(&self) -> std::result::Result<(), Box<Outcome>> {
+        if self.read_only {
+            return Err(Box::new(Outcome::check(WRITE_PROTECTED)));
+        }
+        Ok(())
+    }
+
+    /// Offset and length in bytes of a range of blocks, checked against the capacity.
+    pub(crate) fn extent(
+        &self,
+        lba: u64,
+        blocks: u64,
+    ) -> std::result::Result<(u64, u64), Box<Outcome>> {
+        match lba.checked_add(blocks) {
+            // A range of no blocks at the very end is still in range (SBC-4 4.5... the LBA
+            // itself must not exceed the capacity).
+            Some(end) if end <= self.blocks => {
+                let size = u64::from(self.block_size);
+                // Both are at most blocks * block_size, which count_blocks made from a u64.
+                Ok((lba * size, blocks * size))
+            }
+            _ => Err(Box::new(Outcome::check(LBA_OUT_OF_RANGE).with_information(lba))),
+        }
+    }
+}
+
+fn needs(buffers: &Buffers, length: u64) -> std::result::Result<(), Box<Outcome>> {
+    if buffers.length() < length {
+        return Err(Box::new(Outcome::of(Service::Overrun)));
+    }
+    Ok(())
+}
+
+fn count_blocks(size: u64, block_size: u32) -> Result<u64> {
+    if !block_size.is_power_of_two() || !(512..=65536).contains(&block_size) {
+        return Err(Error::Setup(format!("block size {block_size} is no power of two from 512")));
+    }
+    if size == 0 || size % u64::from(block_size) != 0 {
+        return Err(Error::Setup(format!(
+            "size {size} is not a multiple of the block size {block_size}"
+        )));
+    }
+    Ok(size / u64::from(block_size))
+}
+
+/// Copy between RAM and a guest's buffers; the range was checked against both.
+pub(crate) fn copy_ram(pages: &Aligned, offset: u64, length: u64, guest: &Buffers, write: bool) {
+    let mut at = offset as usize;
+    guest.each(0, length as usize, |address, piece| {
+        let ours = pages.address().wrapping_add(at);
+        // SAFETY: both ranges are mapped, of that length, and disjoint. Guests may race on the
+        // same blocks as they may on any disk.
+        unsafe {
+            if write {
+                std::ptr::copy_nonoverlapping(address, ours, piece);
+            } else {
+                std::ptr::copy_nonoverlapping(ours, address, piece);
+            }
+        }
+        at += piece;
+    });
+}

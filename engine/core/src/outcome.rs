@@ -1,0 +1,174 @@
+//! How a command ended: service, status, sense, bytes moved.
+
+/// How the delivery of a command ended (SAM-5 5.3.1); each ring maps it to codes of its own.
+///
+/// `vhost_pvscsi/scsi/request.py` has the same numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Service {
+    /// A SCSI status was delivered.
+    Complete = 0,
+    /// Nothing is attached at that target.
+    AbsentTarget = 1,
+    /// Ended by ABORT TASK, ABORT TASK SET or CLEAR TASK SET.
+    Aborted = 2,
+    /// Ended by a reset of its unit or nexus.
+    Reset = 3,
+    /// Not taken now, try again.
+    Busy = 4,
+    /// The CDB asks for more data than the guest's buffers hold.
+    Overrun = 5,
+    /// The transport failed.
+    Failure = 6,
+}
+
+impl Service {
+    /// The service with that number; anything unknown is a failure.
+    #[must_use]
+    pub fn from_number(number: u8) -> Self {
+        match number {
+            0 => Service::Complete,
+            1 => Service::AbsentTarget,
+            2 => Service::Aborted,
+            3 => Service::Reset,
+            4 => Service::Busy,
+            5 => Service::Overrun,
+            _ => Service::Failure,
+        }
+    }
+}
+
+/// SCSI status GOOD (SAM-5 5.3.1).
+pub const GOOD: u8 = 0x00;
+/// SCSI status CHECK CONDITION.
+pub const CHECK_CONDITION: u8 = 0x02;
+/// SCSI status TASK SET FULL.
+pub const TASK_SET_FULL: u8 = 0x28;
+
+/// Both rings carry at most this many bytes of sense data.
+pub const SENSE_MAX: usize = 96;
+
+/// Sense key, additional sense code and qualifier (SPC-5 4.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sense(pub u8, pub u8, pub u8);
+
+/// 3h/11h/00h
+pub const UNRECOVERED_READ_ERROR: Sense = Sense(0x3, 0x11, 0x00);
+/// 3h/0Ch/00h
+pub const WRITE_ERROR: Sense = Sense(0x3, 0x0c, 0x00);
+/// 4h/44h/00h
+pub const INTERNAL_TARGET_FAILURE: Sense = Sense(0x4, 0x44, 0x00);
+/// 2h/3Ah/00h
+pub const MEDIUM_NOT_PRESENT: Sense = Sense(0x2, 0x3a, 0x00);
+/// 5h/1Ah/00h
+pub const PARAMETER_LIST_LENGTH_ERROR: Sense = Sense(0x5, 0x1a, 0x00);
+/// 5h/20h/00h
+pub const INVALID_OPERATION_CODE: Sense = Sense(0x5, 0x20, 0x00);
+/// 5h/21h/00h
+pub const LBA_OUT_OF_RANGE: Sense = Sense(0x5, 0x21, 0x00);
+/// 5h/24h/00h
+pub const INVALID_FIELD_IN_CDB: Sense = Sense(0x5, 0x24, 0x00);
+/// 5h/26h/00h
+pub const INVALID_FIELD_IN_PARAMETER_LIST: Sense = Sense(0x5, 0x26, 0x00);
+/// 7h/27h/00h
+pub const WRITE_PROTECTED: Sense = Sense(0x7, 0x27, 0x00);
+/// 7h/27h/07h
+pub const SPACE_ALLOCATION_FAILED: Sense = Sense(0x7, 0x27, 0x07);
+/// Eh/1Dh/00h
+pub const MISCOMPARE: Sense = Sense(0xe, 0x1d, 0x00);
+
+/// The end of one command.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// How delivery ended.
+    pub service: Service,
+    /// SCSI status; meaningful where service is `Complete`.
+    pub status: u8,
+    /// Bytes of `sense` in use.
+    pub sense_len: u8,
+    /// Sense data.
+    pub sense: [u8; SENSE_MAX],
+    /// Bytes moved to or from the guest's data buffers.
+    pub transferred: u64,
+}
+
+impl Outcome {
+    /// GOOD, with that many bytes moved.
+    #[must_use]
+    pub fn good(transferred: u64) -> Self {
+        Outcome { transferred, ..Outcome::of(Service::Complete) }
+    }
+
+    /// An end by that service, with nothing moved.
+    #[must_use]
+    pub fn of(service: Service) -> Self {
+        Outcome { service, status: GOOD, sense_len: 0, sense: [0; SENSE_MAX], transferred: 0 }
+    }
+
+    /// A status without sense.
+    #[must_use]
+    pub fn status(status: u8) -> Self {
+        Outcome { status, ..Outcome::of(Service::Complete) }
+    }
+
+    /// CHECK CONDITION with sense in fixed format (SPC-5 4.4.3).
+    #[must_use]
+    pub fn check(sense: Sense) -> Self {
+        let mut outcome = Outcome::status(CHECK_CONDITION);
+        outcome.sense[0] = 0x70;
+        outcome.sense[2] = sense.0;
+        outcome.sense[7] = 10;
+        outcome.sense[12] = sense.1;
+        outcome.sense[13] = sense.2;
+        outcome.sense_len = 18;
+        outcome
+    }
+
+    /// The same with the INFORMATION field, where it fits the fixed format's four bytes.
+    #[must_use]
+    pub fn with_information(mut self, information: u64) -> Self {
+        if let Ok(short) = u32::try_from(information) {
+            self.sense[0] |= 0x80;
+            self.sense[3..7].copy_from_slice(&short.to_be_bytes());
+        }
+        self
+    }
+
+    /// The same with a field pointer into the CDB (SPC-5 4.4.2.4.2).
+    #[must_use]
+    pub fn with_field(mut self, byte: u16) -> Self {
+        self.sense[15] = 0xc0;
+        self.sense[16..18].copy_from_slice(&byte.to_be_bytes());
+        self
+    }
+
+    /// Outcome with sense data given as bytes; what exceeds `SENSE_MAX` is cut.
+    #[must_use]
+    pub fn from_parts(service: Service, status: u8, sense: &[u8], transferred: u64) -> Self {
+        let mut outcome = Outcome { status, transferred, ..Outcome::of(service) };
+        let length = sense.len().min(SENSE_MAX);
+        outcome.sense[..length].copy_from_slice(&sense[..length]);
+        // `length` is at most 96.
+        outcome.sense_len = length as u8;
+        outcome
+    }
+
+    /// What an errno of the host means to the guest.
+    #[must_use]
+    pub fn host_error(errno: i32, writing: bool) -> Self {
+        match errno {
+            libc::ENOSPC | libc::EDQUOT | libc::EFBIG => Outcome::check(SPACE_ALLOCATION_FAILED),
+            libc::EPERM | libc::EACCES | libc::EROFS | libc::EBADF if writing => {
+                Outcome::check(WRITE_PROTECTED)
+            }
+            libc::ENODEV | libc::ENXIO | libc::ENOMEDIUM => Outcome::check(MEDIUM_NOT_PRESENT),
+            libc::ENOMEM | libc::EAGAIN => Outcome::status(TASK_SET_FULL),
+            libc::ECANCELED => Outcome::of(Service::Aborted),
+            // The guest's own pages are gone; the caller breaks the session.
+            libc::EFAULT => Outcome::of(Service::Failure),
+            libc::EIO | libc::EILSEQ | libc::EREMOTEIO if writing => Outcome::check(WRITE_ERROR),
+            libc::EIO | libc::EILSEQ | libc::EREMOTEIO => Outcome::check(UNRECOVERED_READ_ERROR),
+            _ => Outcome::check(INTERNAL_TARGET_FAILURE),
+        }
+    }
+}

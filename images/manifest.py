@@ -1,0 +1,61 @@
+"""manifest.toml as values."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+PATH = Path(__file__).with_name("manifest.toml")
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """Which Debian archive, and who signs it."""
+
+    suite: str
+    backports: str
+    architecture: str
+    mirror: str
+    keyrings: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """All that decides what the guest and the QEMUs are made of."""
+
+    archive: Archive
+    kernel_package: str
+    kernel_modules: tuple[str, ...]
+    programs: dict[str, tuple[str, ...]]
+    links: dict[str, str]
+    fio_source: str
+    fio_configure: tuple[str, ...]
+    qemu_suites: dict[str, str]
+    qemu_wanted: tuple[str, ...]
+    qemu_kept: tuple[str, ...]
+
+
+def load(path: Path = PATH) -> Manifest:
+    """Read the manifest."""
+    with path.open("rb") as file:
+        raw = tomllib.load(file)
+    archive = raw["archive"]
+    return Manifest(
+        archive=Archive(
+            suite=archive["suite"],
+            backports=archive["backports"],
+            architecture=archive["architecture"],
+            mirror=archive["mirror"],
+            keyrings=tuple(Path(name) for name in archive["keyrings"]),
+        ),
+        kernel_package=raw["kernel"]["package"],
+        kernel_modules=tuple(raw["kernel"]["modules"]),
+        programs={name: tuple(files) for name, files in raw["programs"].items()},
+        links=dict(raw["links"]),
+        fio_source=raw["fio"]["source"],
+        fio_configure=tuple(raw["fio"]["configure"]),
+        qemu_suites={version: entry["suite"] for version, entry in raw["qemu"].items()},
+        qemu_wanted=tuple(raw["qemu-packages"]["wanted"]),
+        qemu_kept=tuple(raw["qemu-packages"]["kept"]),
+    )

@@ -1,0 +1,1 @@
+"""Series of measurements, and their comparison: `nox -s bench`."""

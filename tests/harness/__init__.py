@@ -1,0 +1,1 @@
+"""A QEMU pytest plugin: boots guests, runs commands in them, keeps evidence of failures."""

@@ -1,0 +1,140 @@
+"""Commands in a guest, over a serial port of their own; the other end of images/guest/agent.c."""
+
+from __future__ import annotations
+
+import select
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .errors import CommandFailedError, CommandTimeoutError, GuestLostError
+
+if TYPE_CHECKING:
+    import socket
+
+#: How long an ended command may take to be gone.
+_GRACE = 20.0
+_READ_SIZE = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a command in the guest left."""
+
+    status: int
+    output: str
+
+
+class GuestConsole:
+    """Runs one shell command after the other in the guest."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._buffer = bytearray()
+        self._transcript: list[str] = []
+
+    def wait_ready(self, *, timeout: float) -> str:
+        """Wait until the guest has booted; return the boot's own id."""
+        deadline = time.monotonic() + timeout
+        while True:
+            # Before the agent speaks, a resetting machine may leave noise on the line.
+            line = self._line(deadline, "the guest to boot")
+            word, _, boot_id = line.rpartition("ready ")
+            if boot_id and word != line:
+                self._transcript.append(f"# booted, {boot_id}\n")
+                return boot_id
+
+    def run(self, command: str, *, timeout: float = 60.0) -> Result:
+        """Run a command to its end, whatever its status.
+
+        Raises:
+            CommandTimeoutError: it took longer than `timeout` and was ended.
+            GuestLostError: the guest is gone.
+        """
+        text = command.encode()
+        self._transcript.append(f"$ {command}\n")
+        self._channel.sendall(b"run %d\n" % len(text) + text)
+        output = bytearray()
+        try:
+            status = self._collect(output, time.monotonic() + timeout, command)
+        except _DeadlineError:
+            self._kill(output, command)
+            said = output.decode(errors="replace")
+            raise CommandTimeoutError(f"{command!r} took over {timeout:g} s:\n{said}") from None
+        finally:
+            self._transcript.append(output.decode(errors="replace"))
+        self._transcript.append(f"-> {status}\n")
+        return Result(status, output.decode(errors="replace"))
+
+    def check(self, command: str, *, timeout: float = 60.0) -> str:
+        """Run a command that must succeed; return what it printed.
+
+        Raises:
+            CommandFailedError: its status is not 0.
+        """
+        result = self.run(command, timeout=timeout)
+        if result.status != 0:
+            raise CommandFailedError(f"{command!r}: status {result.status}\n{result.output}")
+        return result.output
+
+    def send(self, command: str) -> None:
+        """Start a command whose end will not be seen, such as a reboot."""
+        text = command.encode()
+        self._transcript.append(f"$ {command}\n")
+        self._channel.sendall(b"run %d\n" % len(text) + text)
+
+    def transcript(self) -> str:
+        """Return all commands and answers so far."""
+        return "".join(self._transcript)
+
+    def close(self) -> None:
+        """Drop the line."""
+        self._channel.close()
+
+    def _kill(self, output: bytearray, command: str) -> None:
+        self._channel.sendall(b"kill\n")
+        try:
+            self._collect(output, time.monotonic() + _GRACE, command)
+        except _DeadlineError:
+            said = output.decode(errors="replace")
+            raise GuestLostError(f"{command!r} cannot be ended:\n{said}") from None
+
+    def _collect(self, output: bytearray, deadline: float, command: str) -> int:
+        while True:
+            word, _, value = self._line(deadline, command).partition(" ")
+            if word == "exit":
+                return int(value)
+            if word != "out":
+                raise GuestLostError(f"the agent said {word!r} during {command!r}")
+            output += self._take(int(value), deadline, command)
+
+    def _line(self, deadline: float, what: str) -> str:
+        while (end := self._buffer.find(b"\n")) < 0:
+            self._fill(deadline, what)
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
+        return line.decode(errors="replace")
+
+    def _take(self, count: int, deadline: float, what: str) -> bytes:
+        while len(self._buffer) < count:
+            self._fill(deadline, what)
+        taken = bytes(self._buffer[:count])
+        del self._buffer[:count]
+        return taken
+
+    def _fill(self, deadline: float, what: str) -> None:
+        left = max(0.0, deadline - time.monotonic())
+        readable, _, _ = select.select([self._channel], [], [], left)
+        if not readable:
+            raise _DeadlineError(f"no answer in time, waiting for {what}")
+        try:
+            data = self._channel.recv(_READ_SIZE)
+        except ConnectionError:
+            data = b""
+        if not data:
+            raise GuestLostError(f"QEMU ended, waiting for {what}")
+        self._buffer += data
+
+
+class _DeadlineError(GuestLostError):
+    pass

@@ -1,0 +1,163 @@
+"""The back-end under test: `vhost-pvscsi serve`, started, watched, ended."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import subprocess
+import sysconfig
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from . import processes
+from .errors import DaemonError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+_START_TIMEOUT = 20.0
+_STOP_TIMEOUT = 20.0
+
+
+def program() -> Path:
+    """Return the console script of the environment that runs us."""
+    path = Path(sysconfig.get_path("scripts")) / "vhost-pvscsi"
+    if not path.exists():
+        raise DaemonError(f"{path} is missing: install the package into this environment")
+    return path
+
+
+class Daemon:
+    """One `vhost-pvscsi serve`; a context manager that ends it."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        sockets: Sequence[Path],
+        luns: Sequence[str],
+        options: Sequence[str] = (),
+        descriptors: Sequence[int] = (),
+    ) -> None:
+        self.sockets = tuple(sockets)
+        self._descriptors = tuple(descriptors)
+        self._log_path = folder / "daemon.log"
+        self._arguments = [
+            *(word for path in self._socket_words() for word in ("--socket-path", path)),
+            *(word for number in descriptors for word in ("--fd", str(number))),
+            *(word for lun in luns for word in ("--lun", lun)),
+            *options,
+        ]
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log: processes.LogPump | None = None
+
+    @property
+    def pid(self) -> int:
+        """The daemon's process id."""
+        return self._running().pid
+
+    def command_line(self) -> list[str]:
+        """Return the command that starts it."""
+        return [str(program()), "serve", *self._arguments]
+
+    def start(self) -> Self:
+        """Start it and wait until it listens on every socket.
+
+        Raises:
+            DaemonError: it ended, or does not listen in time.
+        """
+        self._process = processes.start(
+            self.command_line(), stderr=subprocess.PIPE, descriptors=self._descriptors
+        )
+        assert self._process.stderr is not None
+        self._log = processes.LogPump(self._process.stderr, self._log_path)
+        wanted = len(self.sockets)
+        if not self._log.wait_for(_says_listening, count=wanted, timeout=_START_TIMEOUT):
+            processes.end(self._process)
+            raise DaemonError(
+                f"waited {_START_TIMEOUT:g} s for {wanted} sockets of "
+                f"{shlex.join(self.command_line())}:\n{self._log.text()}"
+            )
+        return self
+
+    def wait_connected(self, *, timeout: float = _START_TIMEOUT) -> None:
+        """Wait until a front-end has connected since the start.
+
+        Raises:
+            DaemonError: none has in time.
+        """
+        self._running()
+        assert self._log is not None
+        if not self._log.wait_for(_says_connected, count=1, timeout=timeout):
+            raise DaemonError(f"waited {timeout:g} s for a front-end:\n{self.log()}")
+
+    def stop(self) -> None:
+        """Ask it to end, as an administrator would.
+
+        Raises:
+            DaemonError: it does not end in time, or not with exit status 0.
+        """
+        process = self._running()
+        process.send_signal(signal.SIGTERM)
+        try:
+            status = process.wait(_STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise DaemonError(f"it did not end within {_STOP_TIMEOUT:g} s:\n{self.log()}") from None
+        finally:
+            self._process = None
+        if status != 0:
+            raise DaemonError(f"it ended with exit status {status}:\n{self.log()}")
+
+    def kill(self) -> None:
+        """End it without warning."""
+        process = self._running()
+        process.kill()
+        process.wait()
+        self._process = None
+
+    def log(self) -> str:
+        """Return all that it has logged, over all its starts."""
+        return self._log_path.read_text(errors="replace") if self._log_path.exists() else ""
+
+    def evidence(self) -> dict[str, str]:
+        """Return what a failed test should leave of this daemon."""
+        command = shlex.join(self.command_line()) + "\n"
+        return {"daemon.log": self.log(), "daemon-command.sh": command}
+
+    def _socket_words(self) -> list[str]:
+        # One socket is host 0 and needs no number.
+        if len(self.sockets) == 1:
+            return [str(self.sockets[0])]
+        return [f"{number}={path}" for number, path in enumerate(self.sockets)]
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise DaemonError("the daemon is not running")
+        return self._process
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._process is None:
+            return
+        if kind is None:
+            self.stop()
+        else:
+            processes.end(self._process)
+
+
+def _says_connected(line: str) -> bool:
+    return "a front-end has connected" in line
+
+
+def _says_listening(line: str) -> bool:
+    return "listening on" in line

@@ -1,0 +1,62 @@
+"""Find a LUN of ours among the guest's block devices, and use it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .errors import GuestLostError
+
+if TYPE_CHECKING:
+    from .machine import Machine
+
+
+@dataclass(frozen=True, slots=True)
+class GuestDisk:
+    """One SCSI disk as the guest sees it."""
+
+    machine: Machine
+    name: str
+
+    @property
+    def node(self) -> str:
+        """Its block device node."""
+        return f"/dev/{self.name}"
+
+    def queue_attribute(self, name: str) -> str:
+        """Return what the kernel has in `/sys/block/*/queue/NAME`."""
+        return self.machine.console.check(f"cat /sys/block/{self.name}/queue/{name}").strip()
+
+    def attribute(self, name: str) -> str:
+        """Return what the kernel has in `/sys/block/*/NAME`."""
+        return self.machine.console.check(f"cat /sys/block/{self.name}/{name}").strip()
+
+    def make_file_system(self, mebibytes: int) -> None:
+        """Make an ext4 on it with one file of random data, and keep the file's digest."""
+        self.machine.console.check(
+            f"set -e; mkfs.ext4 -q -F {self.node}; mount -t ext4 {self.node} /mnt;"
+            f"dd if=/dev/urandom of=/mnt/data bs=1M count={mebibytes} 2>/dev/null;"
+            "sha256sum /mnt/data > /mnt/sum; umount /mnt",
+            timeout=120,
+        )
+
+    def verify_file_system(self) -> None:
+        """Check that file system, and read the file back from the medium."""
+        self.machine.console.check(
+            f"set -e; e2fsck -f -n {self.node}; echo 3 > /proc/sys/vm/drop_caches;"
+            f"mount -t ext4 {self.node} /mnt; sha256sum -c /mnt/sum; umount /mnt",
+            timeout=120,
+        )
+
+
+def find(machine: Machine, target: int, lun: int = 0) -> GuestDisk:
+    """Return the disk at that target and LUN of the machine's only adapter.
+
+    Raises:
+        GuestLostError: the guest has no disk there.
+    """
+    listed = machine.console.run(f"ls -d /sys/bus/scsi/devices/*:0:{target}:{lun}/block/*")
+    if listed.status != 0:
+        seen = machine.console.run("lsscsi").output
+        raise GuestLostError(f"the guest has no disk at 0:{target}:{lun}:\n{seen}")
+    return GuestDisk(machine, listed.output.strip().rpartition("/")[2])

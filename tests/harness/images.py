@@ -1,0 +1,27 @@
+"""What a guest needs, made ready on first use: the guest image and the QEMUs."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from images import build, qemus
+
+
+def guest() -> build.GuestImage:
+    """Return the guest image, built first if it is not there."""
+    return build.build(report=_report)
+
+
+def qemu(version: str) -> qemus.Qemu:
+    """Return the QEMU of that version, unpacked first if the host has another."""
+    return qemus.find(version, report=_report)
+
+
+def wanted_versions() -> tuple[str, ...]:
+    """Return the QEMUs to test with; `VHOST_PVSCSI_QEMU=7.2` picks one."""
+    return tuple(os.environ.get("VHOST_PVSCSI_QEMU", "7.2,10").split(","))
+
+
+def _report(step: str) -> None:
+    print(f"images: {step}", file=sys.stderr, flush=True)

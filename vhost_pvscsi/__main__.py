@@ -1,0 +1,21 @@
+"""The console scripts' entry: `serve` is the daemon's."""
+
+from __future__ import annotations
+
+import click
+
+from vhost_pvscsi.daemon.command import serve
+
+__all__ = ["main", "serve"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="vhost-pvscsi")
+def main() -> None:
+    """A userspace SCSI host for guests of QEMU and Xen."""
+
+
+main.add_command(serve)
+
+if __name__ == "__main__":
+    main(prog_name="vhost-pvscsi")

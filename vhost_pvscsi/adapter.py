@@ -1,0 +1,261 @@
+"""One virtual host: its LUNs, its front-end, and the long road between them.
+
+The engine hands up what no worker may finish; each such request is a task here, which asks
+the pipeline and gives the answer back. A virtual host outlives its front-ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from . import pipeline
+from .devices.gates import Cause, Keeper
+from .engine import Engine, GateReason, MapEntry
+from .errors import ProtocolError, RingError
+from .scsi import sense
+from .scsi.request import (
+    ManagementOutcome,
+    Reply,
+    Request,
+    Service,
+    TaskFunction,
+    TaskManagement,
+)
+from .translation import Mapping, Table
+from .transports.connection import Connection
+from .transports.vhost_user.transport import VhostUserTransport
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterable
+
+    from .devices.unit import AttachableUnit
+    from .identity import Address
+
+log = logging.getLogger(__name__)
+
+#: How long a task management function waits for the kernel to let go of a command. Linux
+#: guests give up on a TMF after 30 s or so and then reset harder.
+TMF_DEADLINE = 20.0
+
+_GATE_REASONS = {cause: GateReason[cause.name] for cause in Cause}
+
+
+class Adapter:
+    """A virtual host (HBA): one I_T nexus to each of its units."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        number: int,
+        peers: Callable[[AttachableUnit], Iterable[tuple[Adapter, Address]]],
+    ) -> None:
+        """Make an empty host; `peers` finds all places that a unit is attached at."""
+        self.number = number
+        self.nexus = f"host{number}"
+        self._engine = engine
+        self._peers = peers
+        self._host = engine.add_host(self.nexus, self)
+        self._table = Table(number)
+        self._attached: dict[int, tuple[AttachableUnit, Keeper]] = {}
+        self._offline: set[int] = set()
+        self._held: dict[int, asyncio.Task[None]] = {}
+        self._transport: VhostUserTransport | None = None
+        self._departed = asyncio.Event()
+        self._departed.set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a front-end is connected."""
+        return self._transport is not None
+
+    # -- LUNs
+
+    async def attach(self, address: Address, unit: AttachableUnit) -> None:
+        """Put a unit at an address.
+
+        Raises:
+            ConfigurationError: something is attached there.
+        """
+        mapping_id = self._engine.new_mapping()
+        table = self._table.attach(address, unit, mapping_id)
+        await self._swap(table)
+        gate = self._host.gate(mapping_id)
+
+        async def keep(cause: Cause, shut: bool) -> None:
+            if shut:
+                await gate.close(_GATE_REASONS[cause])
+            else:
+                gate.open(_GATE_REASONS[cause])
+
+        self._attached[mapping_id] = unit, keep
+        await unit.connect(self.nexus, keep)
+        # Only now may workers finish its commands: everything that shuts the gate has done so.
+        gate.open(GateReason.NEW)
+
+    async def _swap(self, table: Table) -> None:
+        self._table = table
+        entries = [
+            MapEntry(
+                mapping.address.target,
+                mapping.address.lun,
+                mapping.id,
+                mapping.unit.medium,
+                pipeline.short_road_opcodes(mapping.unit),
+            )
+            for mapping in table
+        ]
+        await self._host.set_map(table.generation, entries)
+
+    # -- the front-end
+
+    async def serve(self, sock: socket.socket) -> None:
+        """Serve a front-end that has just connected, until it leaves."""
+        if self._transport is not None:
+            log.warning("host %d: a second front-end is turned away: one at a time", self.number)
+            sock.close()
+            return
+        transport = VhostUserTransport(
+            Connection(sock), self._host, self, name=f"host {self.number}"
+        )
+        self._transport = transport
+        self._departed.clear()
+        log.info("host %d: a front-end has connected", self.number)
+        try:
+            reason = await transport.run()
+            log.info("host %d: disconnected: %s", self.number, reason)
+        except (ProtocolError, RingError) as error:
+            log.error("host %d: front-end disconnected: %s", self.number, error)  # noqa: TRY400
+        finally:
+            self._transport = None
+            self._departed.set()
+
+    async def drain(self) -> None:
+        """Finish what is in flight and let the front-end go."""
+        if self._transport is not None:
+            await self._transport.drain()
+        await self._departed.wait()
+
+    def close(self) -> None:
+        """Leave the units; the front-end has gone."""
+        for unit, keeper in self._attached.values():
+            unit.disconnect(self.nexus, keeper)
+        self._attached.clear()
+        self._engine.remove_host(self._host)
+
+    # -- what the engine hands up (engine.HostHandler)
+
+    def command(self, request: Request, mapping: int, generation: int) -> None:
+        """Answer a command of the long road, in a task of its own."""
+        del generation  # a mapping's id is never used again: it names the same unit as then
+        found = self._table.by_id(mapping, request.target, request.lun)
+        task = asyncio.create_task(self._answer(request, found))
+        self._held[request.token] = task
+
+    async def _answer(self, request: Request, mapping: Mapping) -> None:
+        reply = Reply(service=Service.ABORTED)
+        try:
+            if mapping.id in self._offline:
+                reply = sense.check_condition(sense.INITIALIZING_COMMAND_REQUIRED)
+            else:
+                reply = await pipeline.serve(request, mapping)
+        finally:
+            # A cancelled task answers too: the engine has marked the request with how it ends.
+            self._held.pop(request.token, None)
+            self._host.complete(request.token, reply)
+
+    def cancel(self, token: int, service: Service) -> None:
+        """End a request that a task management function is about."""
+        task = self._held.get(token)
+        if task is not None:
+            task.cancel()
+        else:
+            self._host.complete(token, Reply(service=service))
+
+    def control(self, session: int, token: int, data: bytes, writable: int) -> None:
+        """Pass a control request to the front-end's transport."""
+        if self._transport is not None and self._transport.session_id == session:
+            self._transport.control(token, data, writable)
+
+    def broken(self, session: int, queue: int, reason: str) -> None:
+        """Let the front-end go whose ring is broken."""
+        if self._transport is not None and self._transport.session_id == session:
+            self._transport.fail(f"ring {queue}: {reason}")
+
+    # -- task management (transports.base.TaskManager)
+
+    async def manage(self, task: TaskManagement) -> ManagementOutcome:
+        """Carry out a task management function (SAM-5 7)."""
+        if task.function is TaskFunction.I_T_NEXUS_RESET:
+            return await self._reset_nexus()
+        mapping = self._table.resolve(task.target, task.lun)
+        if mapping.id not in self._attached:
+            known = bool(mapping.siblings)
+            return ManagementOutcome.INCORRECT_LUN if known else ManagementOutcome.BAD_TARGET
+        if task.function in {TaskFunction.QUERY_TASK, TaskFunction.QUERY_TASK_SET}:
+            return await self._query(task)
+        return await self._end_tasks(task, mapping)
+
+    async def _end_tasks(self, task: TaskManagement, mapping: Mapping) -> ManagementOutcome:
+        unit, _ = self._attached[mapping.id]
+        match task.function:
+            case TaskFunction.ABORT_TASK:
+                return await self._abort(mapping, Service.ABORTED, tag=task.tag)
+            case TaskFunction.ABORT_TASK_SET:
+                return await self._abort(mapping, Service.ABORTED)
+            case TaskFunction.CLEAR_TASK_SET:
+                return await self._abort_everywhere(unit, Service.ABORTED)
+            case TaskFunction.LOGICAL_UNIT_RESET:
+                outcome = await self._abort_everywhere(unit, Service.RESET)
+                await unit.reset()
+                return outcome
+            case _:
+                # CLEAR ACA: no such condition is ever established, NORMACA is 0 (SPC-5 6.7.2).
+                return ManagementOutcome.REJECTED
+
+    async def _query(self, task: TaskManagement) -> ManagementOutcome:
+        tag = task.tag if task.function is TaskFunction.QUERY_TASK else -1
+        found = await self._host.count(target=task.target, lun=task.lun, tag=tag)
+        return ManagementOutcome.SUCCEEDED if found else ManagementOutcome.COMPLETE
+
+    async def _abort_everywhere(self, unit: AttachableUnit, service: Service) -> ManagementOutcome:
+        outcomes = [
+            await adapter.abort_unit(address, service) for adapter, address in self._peers(unit)
+        ]
+        failed = ManagementOutcome.FAILED in outcomes
+        return ManagementOutcome.FAILED if failed else ManagementOutcome.COMPLETE
+
+    async def abort_unit(self, address: Address, service: Service) -> ManagementOutcome:
+        """End all commands of this nexus at an address."""
+        return await self._abort(self._table.resolve(address.target, address.lun), service)
+
+    async def _reset_nexus(self) -> ManagementOutcome:
+        outcome = ManagementOutcome.COMPLETE
+        for mapping in self._table:
+            if await self._abort(mapping, Service.RESET) is ManagementOutcome.FAILED:
+                outcome = ManagementOutcome.FAILED
+            unit, _ = self._attached[mapping.id]
+            await unit.attend(sense.I_T_NEXUS_LOSS, nexus=self.nexus)
+        return outcome
+
+    async def _abort(
+        self, mapping: Mapping, service: Service, *, tag: int = -1
+    ) -> ManagementOutcome:
+        address = mapping.address
+        try:
+            async with asyncio.timeout(TMF_DEADLINE):
+                await self._host.abort(service, target=address.target, lun=address.lun, tag=tag)
+        except TimeoutError:
+            # The kernel still has the guest's pages: nothing is pretended, and no more is risked.
+            log.error(  # noqa: TRY400
+                "%s: commands did not end within %.0f s of a task management function; "
+                "the LUN is offline",
+                address,
+                TMF_DEADLINE,
+            )
+            self._offline.add(mapping.id)
+            self._host.gate(mapping.id).shut(GateReason.STOPPED)
+            return ManagementOutcome.FAILED
+        return ManagementOutcome.COMPLETE

@@ -1,0 +1,147 @@
+"""Makes the units that LUNs name, one for each image or device, and knows where each is."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from vhost_pvscsi.devices.emulated.description import DiskGeometry, derive_identity
+from vhost_pvscsi.devices.emulated.disk import EmulatedDisk
+from vhost_pvscsi.devices.opening import Backing, open_backing
+from vhost_pvscsi.devices.pdev import Kind, LunSpec
+from vhost_pvscsi.engine import Engine, Medium
+from vhost_pvscsi.errors import DeviceBusyError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from vhost_pvscsi.scsi.request import Reply, Request
+
+log = logging.getLogger(__name__)
+
+
+class Units:
+    """All units of a daemon. A file that is shared is one unit, whoever is attached to it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._shared: dict[str, tuple[LunSpec, EmulatedDisk]] = {}
+        self._open: list[Backing] = []
+
+    def make(self, spec: LunSpec) -> EmulatedDisk:
+        """Make the unit of a LUN, or find the one that it shares.
+
+        Raises:
+            ConfigurationError: the options do not fit what is there.
+            DeviceError: it cannot be opened.
+            DeviceBusyError: another program, or a LUN that does not share, has it.
+        """
+        key = _share_key(spec)
+        if known := self._shared.get(key):
+            return _join(spec, *known)
+        unit = self._make_disk(spec)
+        if spec.options.share or spec.kind is Kind.PATH:
+            self._shared[key] = spec, unit
+        return unit
+
+    def close(self) -> None:
+        """Close all files."""
+        for backing in self._open:
+            backing.close()
+        self._open.clear()
+        self._shared.clear()
+
+    def _make_disk(self, spec: LunSpec) -> EmulatedDisk:
+        if spec.kind is not Kind.PATH:
+            return self._in_memory(spec)
+        backing = open_backing(spec)
+        self._open.append(backing)
+        medium = Medium.file(
+            backing.fd,
+            size=backing.size,
+            block_size=spec.options.block_size,
+            read_only=backing.read_only,
+            direct=backing.direct,
+            sync_writes=backing.sync_writes,
+            block_device=backing.block_device,
+            scratch_fd=backing.scratch_fd,
+        )
+        log.info(
+            "%s: %s is %d bytes, writes by %s",
+            spec.address,
+            spec.pdev,
+            backing.size,
+            medium.write_policy,
+        )
+        geometry = DiskGeometry(
+            blocks=backing.size // spec.options.block_size,
+            block_size=spec.options.block_size,
+            read_only=backing.read_only,
+            write_cache=not backing.sync_writes,
+            solid_state=not spec.options.rotational,
+            unmap=backing.unmap,
+            unmap_zeros=backing.unmap,
+            physical_block_size=max(backing.physical_block_size, spec.options.block_size),
+        )
+
+        async def flush() -> None:
+            await asyncio.to_thread(backing.flush)
+
+        return self._disk(spec, backing.identity_source, geometry, medium, flush)
+
+    def _in_memory(self, spec: LunSpec) -> EmulatedDisk:
+        assert spec.size is not None  # pdev.py gives every RAM and NULL one
+        make = Medium.ram if spec.kind is Kind.RAM else Medium.null
+        options = spec.options
+        medium = make(
+            size=spec.size,
+            block_size=options.block_size,
+            read_only=options.read_only,
+            latency_us=options.latency_us,
+        )
+        geometry = DiskGeometry(
+            blocks=spec.size // options.block_size,
+            block_size=options.block_size,
+            read_only=options.read_only,
+            write_cache=False,  # memory is as stable as it will ever be
+            solid_state=not options.rotational,
+            unmap=not options.read_only,
+        )
+        return self._disk(spec, spec.identity_source, geometry, medium, None)
+
+    def _disk(
+        self,
+        spec: LunSpec,
+        source: str,
+        geometry: DiskGeometry,
+        medium: Medium,
+        flush: Callable[[], Awaitable[None]] | None,
+    ) -> EmulatedDisk:
+        identity = derive_identity(source, serial=spec.options.serial, wwn=spec.options.wwn)
+
+        async def execute(request: Request) -> Reply:
+            return await self._engine.execute(medium, request)
+
+        return EmulatedDisk(spec.pdev, identity, geometry, execute, medium=medium, flush=flush)
+
+
+def _share_key(spec: LunSpec) -> str:
+    if spec.path is not None:
+        return f"path:{spec.path.resolve()}"
+    # Every ram: and null: is a disk of its own, unless both ask for the same one to be shared.
+    return f"{spec.pdev}:{spec.options.share or spec.address}"
+
+
+def _join(spec: LunSpec, first: LunSpec, unit: EmulatedDisk) -> EmulatedDisk:
+    if not (spec.options.share and first.options.share):
+        raise DeviceBusyError(
+            f"LUN {spec.address}: {spec.pdev} is LUN {first.address} already",
+            hint="one unit at several addresses needs share=on at each",
+        )
+    if spec.options != first.options:
+        raise DeviceBusyError(
+            f"LUN {spec.address}: {spec.pdev} is {first.address} too, with other options",
+            hint="LUNs that share a unit have the same options",
+        )
+    return unit

@@ -1,0 +1,86 @@
+"""The units at addresses nobody attached: a LUN that is not there, a target without any."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vhost_pvscsi.scsi import luns, opcodes, pages, sense
+from vhost_pvscsi.scsi.opcodes import Opcode
+from vhost_pvscsi.scsi.request import Reply, Request, Service
+
+if TYPE_CHECKING:
+    from vhost_pvscsi.engine import Medium
+    from vhost_pvscsi.scsi.cdb import Cdb
+
+_ANSWERED = opcodes.CommandSet(
+    opcodes.command(code) for code in (Opcode.INQUIRY, Opcode.REPORT_LUNS, Opcode.REQUEST_SENSE)
+)
+
+
+class AbsentUnit:
+    """A LUN of a target that has others (SPC-5 6.6.1; SAM-5 5.11, "Incorrect logical unit").
+
+    INQUIRY says that nothing can be there. REPORT LUNS is answered too, because LUN 0 has to
+    answer it whether it exists or not; the munger fills in the target's LUNs.
+    """
+
+    name = "no unit"
+    medium: Medium | None = None
+    medium_opcodes: frozenset[int] = frozenset()
+
+    async def execute(self, request: Request) -> Reply:
+        """Answer the three commands that need no unit, refuse the others."""
+        found = _ANSWERED.find(request.cdb)
+        if isinstance(found, Reply):
+            return sense.check_condition(sense.LOGICAL_UNIT_NOT_SUPPORTED)
+        cdb = found.parse(request.cdb)
+        if isinstance(cdb, Reply):
+            return cdb
+        match found.opcode:
+            case Opcode.INQUIRY:
+                return _inquiry(cdb)
+            case Opcode.REPORT_LUNS:
+                return report_luns(cdb, ())
+            case _:
+                return _request_sense(cdb)
+
+
+class AbsentTarget:
+    """Any LUN of a target at which nothing is attached."""
+
+    name = "no target"
+    medium: Medium | None = None
+    medium_opcodes: frozenset[int] = frozenset()
+
+    async def execute(self, request: Request) -> Reply:
+        """Say that there is no such target."""
+        del request
+        return Reply(service=Service.ABSENT_TARGET)
+
+
+#: One of each is enough: they have no state.
+ABSENT_UNIT = AbsentUnit()
+ABSENT_TARGET = AbsentTarget()
+
+
+def report_luns(cdb: Cdb, present: tuple[int, ...]) -> Reply:
+    """Answer REPORT LUNS with these LUNs (SPC-5, "REPORT LUNS command")."""
+    selection = cdb["select_report"]
+    if not luns.is_selection(selection):
+        return sense.invalid_field(cdb.field("select_report").byte)
+    return Reply(data=luns.lun_list(present, selection)[: cdb["allocation_length"]])
+
+
+def _inquiry(cdb: Cdb) -> Reply:
+    if cdb["page_code"]:
+        return sense.invalid_field(cdb.field("page_code").byte)
+    if cdb["evpd"]:
+        only = pages.vpd_page(pages.NO_UNIT, pages.Vpd.SUPPORTED_PAGES, b"\0")
+        return Reply(data=only[: cdb["allocation_length"]])
+    data = pages.standard_inquiry(peripheral=pages.NO_UNIT, vendor="", product="", revision="")
+    return Reply(data=data[: cdb["allocation_length"]])
+
+
+def _request_sense(cdb: Cdb) -> Reply:
+    build = sense.descriptor if cdb["desc"] else sense.fixed
+    return Reply(data=build(sense.LOGICAL_UNIT_NOT_SUPPORTED)[: cdb["allocation_length"]])

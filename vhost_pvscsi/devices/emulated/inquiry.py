@@ -1,0 +1,82 @@
+"""INQUIRY of the emulated disk: standard data and vital product data pages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vhost_pvscsi.scsi import pages
+from vhost_pvscsi.scsi.pages import Vpd
+from vhost_pvscsi.scsi.sense import invalid_field
+
+from .state import DiskState, truncated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from vhost_pvscsi.scsi.cdb import Cdb
+    from vhost_pvscsi.scsi.request import Reply, Request
+
+_PERIPHERAL = pages.Qualifier.CONNECTED << 5 | pages.DeviceType.DISK
+
+
+async def inquiry(disk: DiskState, request: Request, cdb: Cdb) -> Reply:
+    """Answer INQUIRY (SPC-5 6.6)."""
+    del request
+    page = cdb["page_code"]
+    if not cdb["evpd"]:
+        return _refused(cdb) if page else truncated(_standard(disk), cdb)
+    build = VPD_PAGES.get(page)
+    if build is None:
+        return _refused(cdb)
+    return truncated(pages.vpd_page(_PERIPHERAL, page, build(disk)), cdb)
+
+
+def _refused(cdb: Cdb) -> Reply:
+    return invalid_field(cdb.field("page_code").byte)
+
+
+def _standard(disk: DiskState) -> bytes:
+    return pages.standard_inquiry(
+        peripheral=_PERIPHERAL,
+        vendor=disk.identity.vendor,
+        product=disk.identity.product,
+        revision=disk.identity.revision,
+        versions=(pages.SAM_5, pages.SPC_5, pages.SBC_4),
+    )
+
+
+def _supported_pages(disk: DiskState) -> bytes:
+    del disk
+    return bytes(sorted(VPD_PAGES))
+
+
+def _serial_number(disk: DiskState) -> bytes:
+    return disk.identity.serial.encode("ascii", "replace")
+
+
+def _identification(disk: DiskState) -> bytes:
+    return b"".join(designator.pack() for designator in disk.identity.designators)
+
+
+def _limits(disk: DiskState) -> bytes:
+    return disk.geometry.limits.pack()
+
+
+def _characteristics(disk: DiskState) -> bytes:
+    return pages.block_characteristics(disk.geometry.rotation_rate)
+
+
+def _provisioning(disk: DiskState) -> bytes:
+    unmap = disk.geometry.unmap
+    return pages.Provisioning(unmap, unmap, unmap and disk.geometry.unmap_zeros).pack()
+
+
+#: Page code -> what builds its body.
+VPD_PAGES: Mapping[int, Callable[[DiskState], bytes]] = {
+    Vpd.SUPPORTED_PAGES: _supported_pages,
+    Vpd.UNIT_SERIAL_NUMBER: _serial_number,
+    Vpd.DEVICE_IDENTIFICATION: _identification,
+    Vpd.BLOCK_LIMITS: _limits,
+    Vpd.BLOCK_CHARACTERISTICS: _characteristics,
+    Vpd.LOGICAL_BLOCK_PROVISIONING: _provisioning,
+}

@@ -1,0 +1,83 @@
+"""What the emulated disk reports of its surroundings: LUNs and supported commands."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from vhost_pvscsi.devices.absent import report_luns as answer_luns
+from vhost_pvscsi.scsi import sense
+from vhost_pvscsi.scsi.sense import invalid_field
+
+from .state import DiskState, truncated
+
+if TYPE_CHECKING:
+    from vhost_pvscsi.scsi.cdb import Cdb
+    from vhost_pvscsi.scsi.opcodes import Command, CommandSet
+    from vhost_pvscsi.scsi.request import Reply, Request
+
+#: SUPPORT values (SPC-5, "One_command parameter data format").
+_NOT_SUPPORTED, _STANDARD = 0b001, 0b011
+
+#: REPORTING OPTIONS values.
+_ALL, _BY_OPCODE, _BY_SERVICE_ACTION, _BY_EITHER = range(4)
+
+
+async def report_luns(disk: DiskState, request: Request, cdb: Cdb) -> Reply:
+    """Answer REPORT LUNS as if alone; the munger puts the target's LUNs in.
+
+    The initiator learns here what a REPORTED LUNS DATA HAS CHANGED would tell it.
+    """
+    reply = answer_luns(cdb, (0,))
+    if not reply.sense:
+        await disk.attentions.clear(request.nexus, sense.REPORTED_LUNS_DATA_HAS_CHANGED)
+    return reply
+
+
+async def report_supported_operation_codes(disk: DiskState, request: Request, cdb: Cdb) -> Reply:
+    """Answer REPORT SUPPORTED OPERATION CODES (SPC-5, that command) from the opcode table."""
+    del request
+    options, timeouts = cdb["reporting_options"], bool(cdb["rctd"])
+    if options == _ALL:
+        return truncated(_all_commands(disk.commands, timeouts=timeouts), cdb)
+    if options > _BY_EITHER:
+        where = cdb.field("reporting_options")
+        return invalid_field(where.byte, where.top_bit)
+    opcode, service_action = cdb["requested_opcode"], cdb["requested_service_action"]
+    plain = disk.commands.get(opcode)
+    has_service_actions = disk.commands.has_opcode(opcode) and plain is None
+    if options == _BY_OPCODE and has_service_actions:
+        return invalid_field(cdb.field("requested_opcode").byte)
+    if options == _BY_SERVICE_ACTION and plain is not None:
+        return invalid_field(cdb.field("requested_service_action").byte)
+    found = disk.commands.get(opcode, service_action)
+    if options == _BY_OPCODE or (options == _BY_EITHER and service_action == 0 and plain):
+        found = plain
+    return truncated(_one_command(found, timeouts=timeouts), cdb)
+
+
+def _timeouts(command: Command) -> bytes:
+    # SPC-5, "Command timeouts descriptor format"; a nominal time is not stated.
+    return struct.pack(">HxBII", 10, 0, 0, command.timeout)
+
+
+def _one_command(command: Command | None, *, timeouts: bool) -> bytes:
+    if command is None:
+        return struct.pack(">xBH", _NOT_SUPPORTED, 0)
+    head = struct.pack(">xBH", _STANDARD | (0x80 if timeouts else 0), command.length)
+    return head + command.usage_data + (_timeouts(command) if timeouts else b"")
+
+
+def _all_commands(commands: CommandSet, *, timeouts: bool) -> bytes:
+    rows = b"".join(
+        struct.pack(
+            ">BxHxBH",
+            command.opcode,
+            command.service_action or 0,
+            (0x02 if timeouts else 0) | (command.service_action is not None),
+            command.length,
+        )
+        + (_timeouts(command) if timeouts else b"")
+        for command in commands
+    )
+    return struct.pack(">I", len(rows)) + rows

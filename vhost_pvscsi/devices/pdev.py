@@ -1,0 +1,273 @@
+"""What a person writes to attach a LUN: `VDEV=PDEV[,option...]`."""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vhost_pvscsi.errors import ConfigurationError
+from vhost_pvscsi.identity import Address
+
+from .emulated.description import check_serial, parse_wwn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+BLOCK_SIZES = (512, 1024, 2048, 4096)
+
+#: Binary multiples, as QEMU reads them.
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_LATENCY_UNITS = {"us": 1, "ms": 1000, "s": 1_000_000}
+
+#: The engine's offsets are signed 64-bit numbers, and so are the kernel's.
+_MAX_SIZE = (1 << 63) - 1
+#: Longer than any guest's own timeout; a command is still held when that strikes.
+_MAX_LATENCY_US = 3600 * 1_000_000
+
+
+class Kind(enum.Enum):
+    """What a PDEV names."""
+
+    PATH = "path"  #: an image file or a block device
+    RAM = "ram"
+    NULL = "null"
+
+
+class Cache(enum.Enum):
+    """Cache modes, as QEMU's users know them."""
+
+    NONE = "none"
+    WRITEBACK = "writeback"
+    WRITETHROUGH = "writethrough"
+    DIRECTSYNC = "directsync"
+
+    @property
+    def direct(self) -> bool:
+        """Whether the host's page cache is left aside."""
+        return self in {Cache.NONE, Cache.DIRECTSYNC}
+
+    @property
+    def sync_writes(self) -> bool:
+        """Whether every write is stable when it is answered; the guest sees no write cache."""
+        return self in {Cache.WRITETHROUGH, Cache.DIRECTSYNC}
+
+
+@dataclass(frozen=True, slots=True)
+class LunOptions:
+    """The options of a LUN, with what holds where nothing is said."""
+
+    read_only: bool = False
+    block_size: int = 512
+    cache: Cache = Cache.WRITEBACK
+    serial: str | None = None
+    wwn: str | None = None
+    share: bool = False
+    lock: bool = True
+    latency_us: int = 0
+    rotational: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LunSpec:
+    """A LUN as asked for; whether its file is there and fits is seen when it is opened."""
+
+    address: Address
+    pdev: str  #: as given, for messages
+    kind: Kind
+    path: Path | None  #: of PATH
+    size: int | None  #: bytes, of RAM and NULL
+    options: LunOptions = LunOptions()
+
+    @property
+    def identity_source(self) -> str:
+        """What a unit that has no file is recognised by (see `derive_identity`)."""
+        return f"{self.kind.value}:{self.address}"
+
+
+def parse_lun(text: str) -> LunSpec:
+    """Read `VDEV=PDEV[,option...]`; a comma in a path is written twice.
+
+    Raises:
+        ConfigurationError: any part of it cannot be used.
+    """
+    vdev, separator, rest = text.partition("=")
+    if not separator or not rest:
+        raise ConfigurationError(
+            f"LUN {text!r} is not VDEV=PDEV[,option...]",
+            hint="for example 0:0:1:0=disk.img,ro or 0:0:1:1=ram:64M",
+        )
+    return parse_pdev(Address.parse(vdev), rest)
+
+
+def parse_pdev(address: Address, text: str) -> LunSpec:
+    """Read `PDEV[,option...]` for an address.
+
+    Raises:
+        ConfigurationError: any part of it cannot be used.
+    """
+    pdev, *words = split_commas(text)
+    options = parse_options(words)
+    kind, path, size = _parse_source(pdev)
+    spec = LunSpec(address, pdev, kind, path, size, options)
+    _check_options_apply(spec, frozenset(word.partition("=")[0] for word in words))
+    if size is not None:
+        check_size(pdev, size, options.block_size)
+    return spec
+
+
+def split_commas(text: str) -> list[str]:
+    """Split at single commas; `,,` is a comma of the word, as QEMU has it."""
+    words = [""]
+    for piece in re.split(r"(,,|,)", text):
+        if piece == ",":
+            words.append("")
+        else:
+            words[-1] += "," if piece == ",," else piece
+    return words
+
+
+def _parse_source(pdev: str) -> tuple[Kind, Path | None, int | None]:
+    prefix, colon, rest = pdev.partition(":")
+    for kind in (Kind.RAM, Kind.NULL):
+        if colon and prefix == kind.value:
+            return kind, None, parse_size(rest, of=pdev)
+    if not pdev or "\0" in pdev:
+        raise ConfigurationError(
+            f"PDEV {pdev!r} names nothing",
+            hint="an image file, a block device, ram:SIZE or null:SIZE",
+        )
+    return Kind.PATH, Path(pdev), None
+
+
+def parse_size(text: str, *, of: str) -> int:
+    """Read a size in bytes, or with a binary suffix K, M, G or T.
+
+    Raises:
+        ConfigurationError: it is none, or not between 1 and 8 EiB - 1.
+    """
+    match = re.fullmatch(r"([0-9]{1,20})([KMGT]?)", text.upper(), re.ASCII)
+    size = int(match[1]) * _UNITS[match[2]] if match else 0
+    if not 0 < size <= _MAX_SIZE:
+        raise ConfigurationError(
+            f"{of}: {text!r} is not a size", hint="bytes, or a number with K, M, G or T: 64M"
+        )
+    return size
+
+
+def check_size(pdev: str, size: int, block_size: int) -> None:
+    """Check that a size makes whole blocks.
+
+    Raises:
+        ConfigurationError: it is nothing, or not a multiple of the block size.
+    """
+    if size == 0:
+        raise ConfigurationError(
+            f"{pdev}: is empty", hint=f"give it a size first: truncate -s 1G {pdev}"
+        )
+    if size % block_size:
+        fitting = next((b for b in reversed(BLOCK_SIZES) if size % b == 0), None)
+        raise ConfigurationError(
+            f"{pdev}: its size {size} is not a multiple of the block size {block_size}",
+            hint=f"block-size={fitting} would do" if fitting else "make it a multiple of 512",
+        )
+
+
+def parse_options(words: list[str]) -> LunOptions:
+    """Read options, `name=value` each; a switch may stand alone for `=on`.
+
+    Raises:
+        ConfigurationError: an option is unknown, said twice, or its value cannot be used.
+    """
+    values: dict[str, object] = {}
+    for word in words:
+        name, has_value, text = word.partition("=")
+        if name not in _OPTIONS:
+            raise ConfigurationError(
+                f"option {name!r} is not known", hint=f"options are {', '.join(_OPTIONS)}"
+            )
+        member, parse = _OPTIONS[name]
+        if member in values:
+            raise ConfigurationError(f"option {name!r} is given twice", hint="say it once")
+        if not has_value and parse is not _switch:
+            raise ConfigurationError(f"option {name!r} has no value", hint=f"{name}=...")
+        values[member] = parse(name, text if has_value else "on")
+    return LunOptions(**values)  # type: ignore[arg-type]  # each by the parser of its own row
+
+
+def _switch(name: str, text: str) -> bool:
+    if text not in {"on", "off"}:
+        raise ConfigurationError(f"{name}={text}: {text!r} is no switch", hint=f"{name}=on or off")
+    return text == "on"
+
+
+def _block_size(name: str, text: str) -> int:
+    known = {str(size): size for size in BLOCK_SIZES}
+    if text not in known:
+        raise ConfigurationError(
+            f"{name}={text}: {text!r} is no block size", hint=f"one of {', '.join(known)}"
+        )
+    return known[text]
+
+
+def _cache(name: str, text: str) -> Cache:
+    try:
+        return Cache(text)
+    except ValueError:
+        raise ConfigurationError(
+            f"{name}={text}: {text!r} is no cache mode",
+            hint=f"one of {', '.join(mode.value for mode in Cache)}",
+        ) from None
+
+
+def _latency(name: str, text: str) -> int:
+    match = re.fullmatch(r"([0-9]{1,12})(us|ms|s)", text, re.ASCII)
+    latency = int(match[1]) * _LATENCY_UNITS[match[2]] if match else -1
+    if not 0 <= latency <= _MAX_LATENCY_US:
+        raise ConfigurationError(
+            f"{name}={text}: {text!r} is no latency",
+            hint="a number with us, ms or s, up to an hour: 500us, 30s",
+        )
+    return latency
+
+
+def _serial(name: str, text: str) -> str:
+    del name
+    return check_serial(text)
+
+
+def _wwn(name: str, text: str) -> str:
+    del name
+    return parse_wwn(text).hex()
+
+
+#: Option -> the member of `LunOptions`, and what reads its value.
+_OPTIONS: Mapping[str, tuple[str, Callable[[str, str], object]]] = {
+    "ro": ("read_only", _switch),
+    "block-size": ("block_size", _block_size),
+    "cache": ("cache", _cache),
+    "serial": ("serial", _serial),
+    "wwn": ("wwn", _wwn),
+    "share": ("share", _switch),
+    "lock": ("lock", _switch),
+    "latency": ("latency_us", _latency),
+    "rotational": ("rotational", _switch),
+}
+
+#: Options that mean something for some kinds only.
+_ONLY_FOR = {
+    "latency": frozenset({Kind.RAM, Kind.NULL}),
+    "cache": frozenset({Kind.PATH}),
+    "lock": frozenset({Kind.PATH}),
+}
+
+
+def _check_options_apply(spec: LunSpec, names: frozenset[str]) -> None:
+    for name, kinds in _ONLY_FOR.items():
+        if name in names and spec.kind not in kinds:
+            usable = "ram: and null:" if Kind.RAM in kinds else "files and block devices"
+            raise ConfigurationError(
+                f"{spec.pdev}: option {name!r} does not apply", hint=f"{name}= is for {usable}"
+            )

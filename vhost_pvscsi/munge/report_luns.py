@@ -1,0 +1,33 @@
+"""REPORT LUNS: the table's view of a target, not the unit's or the host's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from vhost_pvscsi.scsi.luns import lun_list
+from vhost_pvscsi.scsi.opcodes import Opcode, command
+from vhost_pvscsi.scsi.request import Reply, Request, Service, Status
+
+from .registry import outbound
+
+if TYPE_CHECKING:
+    from vhost_pvscsi.translation import Mapping
+
+_COMMAND = command(Opcode.REPORT_LUNS)
+
+
+@outbound(Opcode.REPORT_LUNS)
+def only_attached(request: Request, reply: Reply, mapping: Mapping) -> Reply:
+    """Put the LUNs attached at the guest's target in the place of the unit's own.
+
+    SPC-5, "REPORT LUNS command": sorted; cut to any allocation length, while LUN LIST LENGTH
+    speaks of the whole. A unit that refuses the command is left its refusal.
+    """
+    if reply.service is not Service.COMPLETE or reply.status is not Status.GOOD:
+        return reply
+    cdb = _COMMAND.parse(request.cdb)
+    if isinstance(cdb, Reply):
+        return cdb
+    data = lun_list(mapping.siblings, cdb["select_report"])
+    return replace(reply, data=data[: cdb["allocation_length"]])

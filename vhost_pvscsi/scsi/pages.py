@@ -1,0 +1,182 @@
+"""INQUIRY data and vital product data pages, built from values (SPC-5 6.6, 7.7; SBC-4 6.6)."""
+
+from __future__ import annotations
+
+import enum
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class DeviceType(enum.IntEnum):
+    """Peripheral device types (SPC-5 6.6.2)."""
+
+    DISK = 0x00
+    TAPE = 0x01
+    CD = 0x05
+    CHANGER = 0x08
+    NONE = 0x1F
+
+
+class Qualifier(enum.IntEnum):
+    """Peripheral qualifiers: whether a logical unit is there (SPC-5 6.6.2)."""
+
+    CONNECTED = 0b000
+    NOT_CONNECTED = 0b001
+    NOT_SUPPORTED = 0b011
+
+
+#: Byte 0 of INQUIRY data for an address at which there is nothing.
+NO_UNIT = Qualifier.NOT_SUPPORTED << 5 | DeviceType.NONE
+
+VERSION_SPC_5 = 0x07
+#: Version descriptors, no version claimed (SPC-5, annex "Version descriptor values").
+SAM_5, SPC_5, SBC_4 = 0x00A0, 0x05C0, 0x0600
+
+
+class Vpd(enum.IntEnum):
+    """Vital product data page codes."""
+
+    SUPPORTED_PAGES = 0x00
+    UNIT_SERIAL_NUMBER = 0x80
+    DEVICE_IDENTIFICATION = 0x83
+    BLOCK_LIMITS = 0xB0
+    BLOCK_CHARACTERISTICS = 0xB1
+    LOGICAL_BLOCK_PROVISIONING = 0xB2
+
+
+def text_field(text: str, width: int) -> bytes:
+    """Left-aligned ASCII, filled with blanks (SPC-5 4.3.1)."""
+    return text.encode("ascii", "replace")[:width].ljust(width)
+
+
+def standard_inquiry(
+    *,
+    peripheral: int,
+    vendor: str,
+    product: str,
+    revision: str,
+    removable: bool = False,
+    versions: Iterable[int] = (),
+) -> bytes:
+    """Build standard INQUIRY data, 96 bytes (SPC-5 6.6.2)."""
+    head = struct.pack(
+        ">BBBBBBBB8s16s4s",
+        peripheral,
+        0x80 if removable else 0,
+        VERSION_SPC_5,
+        0x12,  # HISUP: LUNs are as SAM-5 4.7 says; response data format 2
+        96 - 5,
+        0x00,  # no SCCS, ACC, TPGS, 3PC, PROTECT
+        0x00,
+        0x02,  # CMDQUE
+        text_field(vendor, 8),
+        text_field(product, 16),
+        text_field(revision, 4),
+    )
+    descriptors = struct.pack(">8H", *([*versions, *[0] * 8][:8]))
+    return (head.ljust(58, b"\0") + descriptors).ljust(96, b"\0")
+
+
+def vpd_page(peripheral: int, page: int, body: bytes) -> bytes:
+    """Put the header before a page's body (SPC-5 7.7.1)."""
+    return struct.pack(">BBH", peripheral, page, len(body)) + body
+
+
+class Association(enum.IntEnum):
+    """What a designator names (SPC-5 7.7.6.1)."""
+
+    LOGICAL_UNIT = 0
+    TARGET_PORT = 1
+    TARGET_DEVICE = 2
+
+
+class DesignatorType(enum.IntEnum):
+    """Kinds of designators (SPC-5 7.7.6.1)."""
+
+    VENDOR_SPECIFIC = 0
+    T10_VENDOR = 1
+    EUI_64 = 2
+    NAA = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Designator:
+    """One designation descriptor of VPD page 83h."""
+
+    kind: DesignatorType
+    value: bytes
+    association: Association = Association.LOGICAL_UNIT
+    ascii: bool = False
+
+    def pack(self) -> bytes:
+        """Build the descriptor; a value above 255 bytes is cut."""
+        value = self.value[:255]
+        code_set = 2 if self.ascii else 1
+        kind = self.association << 4 | self.kind
+        return struct.pack(">BBxB", code_set, kind, len(value)) + value
+
+
+@dataclass(frozen=True, slots=True)
+class BlockLimits:
+    """VPD page B0h (SBC-4 6.6.3); lengths in logical blocks, 0: no limit is reported."""
+
+    max_transfer: int = 0
+    optimal_transfer: int = 0
+    optimal_granularity: int = 0
+    max_unmap_blocks: int = 0
+    max_unmap_descriptors: int = 0
+    unmap_granularity: int = 0
+    max_write_same: int = 0
+    write_same_nonzero: bool = True  #: WSNZ: WRITE SAME of 0 blocks is refused
+
+    def pack(self) -> bytes:
+        """Build the page's body, 60 bytes."""
+        body = struct.pack(
+            ">BBHIIIIIIIQ",
+            self.write_same_nonzero,
+            0,  # no COMPARE AND WRITE
+            self.optimal_granularity,
+            self.max_transfer,
+            self.optimal_transfer,
+            0,  # no PRE-FETCH
+            self.max_unmap_blocks,
+            self.max_unmap_descriptors,
+            self.unmap_granularity,
+            # UGAVALID: the alignment, 0, is meant
+            0x80000000 if self.unmap_granularity else 0,
+            self.max_write_same,
+        )
+        return body.ljust(60, b"\0")
+
+
+#: Medium rotation rates (SBC-4 6.6.2): the two that are no number of rotations.
+RATE_NOT_REPORTED, RATE_SOLID_STATE = 0x0000, 0x0001
+
+
+def block_characteristics(rotation_rate: int) -> bytes:
+    """Build the body of VPD page B1h, 60 bytes (SBC-4 6.6.2)."""
+    return struct.pack(">H", rotation_rate).ljust(60, b"\0")
+
+
+@dataclass(frozen=True, slots=True)
+class Provisioning:
+    """VPD page B2h: whether blocks can be given back (SBC-4 6.6.5)."""
+
+    unmap: bool
+    write_same: bool  #: WRITE SAME(10) and (16) with the UNMAP bit
+    reads_zeros: bool
+
+    def pack(self) -> bytes:
+        """Build the page's body, 4 bytes."""
+        flags = (
+            self.unmap << 7
+            | self.write_same << 6  # LBPWS
+            | self.write_same << 5  # LBPWS10
+            | self.reads_zeros << 2  # LBPRZ 001b
+        )
+        thin = 2 if self.unmap or self.write_same else 0
+        return struct.pack(">BBBx", 0, flags, thin)

@@ -1,0 +1,125 @@
+"""Sense data: what went wrong with a command, by name, and its two formats (SPC-5 4.4)."""
+
+from __future__ import annotations
+
+import enum
+import struct
+from dataclasses import dataclass
+
+from .request import Reply, Status
+
+
+class SenseKey(enum.IntEnum):
+    """Sense keys (SPC-5 4.4.8)."""
+
+    NO_SENSE = 0x0
+    RECOVERED_ERROR = 0x1
+    NOT_READY = 0x2
+    MEDIUM_ERROR = 0x3
+    HARDWARE_ERROR = 0x4
+    ILLEGAL_REQUEST = 0x5
+    UNIT_ATTENTION = 0x6
+    DATA_PROTECT = 0x7
+    BLANK_CHECK = 0x8
+    ABORTED_COMMAND = 0xB
+    MISCOMPARE = 0xE
+
+
+@dataclass(frozen=True, slots=True)
+class SenseCode:
+    """A sense key with its additional sense code and qualifier (SPC-5 4.4.9)."""
+
+    key: SenseKey
+    asc: int
+    ascq: int
+
+    def __str__(self) -> str:
+        return f"{self.key:X}h/{self.asc:02X}h/{self.ascq:02X}h"
+
+
+NO_ADDITIONAL_SENSE = SenseCode(SenseKey.NO_SENSE, 0x00, 0x00)
+INITIALIZING_COMMAND_REQUIRED = SenseCode(SenseKey.NOT_READY, 0x04, 0x02)
+WRITE_ERROR = SenseCode(SenseKey.MEDIUM_ERROR, 0x0C, 0x00)
+INTERNAL_TARGET_FAILURE = SenseCode(SenseKey.HARDWARE_ERROR, 0x44, 0x00)
+
+INVALID_OPERATION_CODE = SenseCode(SenseKey.ILLEGAL_REQUEST, 0x20, 0x00)
+INVALID_FIELD_IN_CDB = SenseCode(SenseKey.ILLEGAL_REQUEST, 0x24, 0x00)
+LOGICAL_UNIT_NOT_SUPPORTED = SenseCode(SenseKey.ILLEGAL_REQUEST, 0x25, 0x00)
+SAVING_PARAMETERS_NOT_SUPPORTED = SenseCode(SenseKey.ILLEGAL_REQUEST, 0x39, 0x00)
+
+POWER_ON_OR_RESET = SenseCode(SenseKey.UNIT_ATTENTION, 0x29, 0x00)
+POWER_ON = SenseCode(SenseKey.UNIT_ATTENTION, 0x29, 0x01)
+SCSI_BUS_RESET = SenseCode(SenseKey.UNIT_ATTENTION, 0x29, 0x02)
+BUS_DEVICE_RESET = SenseCode(SenseKey.UNIT_ATTENTION, 0x29, 0x03)
+I_T_NEXUS_LOSS = SenseCode(SenseKey.UNIT_ATTENTION, 0x29, 0x07)
+MODE_PARAMETERS_CHANGED = SenseCode(SenseKey.UNIT_ATTENTION, 0x2A, 0x01)
+CAPACITY_DATA_HAS_CHANGED = SenseCode(SenseKey.UNIT_ATTENTION, 0x2A, 0x09)
+REPORTED_LUNS_DATA_HAS_CHANGED = SenseCode(SenseKey.UNIT_ATTENTION, 0x3F, 0x0E)
+
+WRITE_PROTECTED = SenseCode(SenseKey.DATA_PROTECT, 0x27, 0x00)
+
+
+@dataclass(frozen=True, slots=True)
+class FieldPointer:
+    """Where in a CDB or parameter list the mistake is (SPC-5 4.4.2.4.2).
+
+    `bit` is the most significant bit of the field in that byte, None for a field of
+    whole bytes.
+    """
+
+    byte: int
+    bit: int | None = None
+    in_cdb: bool = True
+
+    def pack(self) -> bytes:
+        """Sense key specific data: SKSV, C/D, BPV, bit pointer; field pointer."""
+        flags = 0x80 | (0x40 if self.in_cdb else 0)
+        if self.bit is not None:
+            flags |= 0x08 | self.bit & 0x07
+        return struct.pack(">BH", flags, self.byte)
+
+
+def fixed(
+    code: SenseCode, *, information: int | None = None, pointer: FieldPointer | None = None
+) -> bytes:
+    """Build fixed format sense data, 18 bytes (SPC-5 4.4.3).
+
+    An INFORMATION that does not fit four bytes is left out and VALID stays 0.
+    """
+    valid = information is not None and 0 <= information <= 0xFFFFFFFF
+    return struct.pack(
+        ">BxBIBxxxxBBx3s",
+        0x70 | (0x80 if valid else 0),
+        code.key,
+        information if valid and information is not None else 0,
+        10,  # additional sense length: bytes after this one
+        code.asc,
+        code.ascq,
+        pointer.pack() if pointer else bytes(3),
+    )
+
+
+def descriptor(
+    code: SenseCode, *, information: int | None = None, pointer: FieldPointer | None = None
+) -> bytes:
+    """Build descriptor format sense data (SPC-5 4.4.2)."""
+    descriptors = b""
+    if information is not None:
+        descriptors += struct.pack(">BBBxQ", 0x00, 0x0A, 0x80, information)
+    if pointer is not None:
+        descriptors += struct.pack(">BBxx3sx", 0x02, 0x06, pointer.pack())
+    head = struct.pack(">BBBBxxxB", 0x72, code.key, code.asc, code.ascq, len(descriptors))
+    return head + descriptors
+
+
+def check_condition(
+    code: SenseCode, *, information: int | None = None, pointer: FieldPointer | None = None
+) -> Reply:
+    """Answer CHECK CONDITION with that sense, in fixed format (D_SENSE is 0)."""
+    sense = fixed(code, information=information, pointer=pointer)
+    return Reply(status=Status.CHECK_CONDITION, sense=sense)
+
+
+def invalid_field(byte: int, bit: int | None = None) -> Reply:
+    """Answer INVALID FIELD IN CDB, pointing at the field."""
+    return check_condition(INVALID_FIELD_IN_CDB, pointer=FieldPointer(byte, bit))
