@@ -79,7 +79,7 @@ def test_inquiry_and_vital_product_data(guest: Machine) -> None:
     for page in ("Unit serial number", "Device identification", "Block limits"):
         assert page in pages
     assert "FILE0001" in guest.console.check(f"sg_vpd -p sn {node}")
-    assert re.search(r"NAA 3, Locally assigned", guest.console.check(f"sg_vpd -p di {node}"))
+    assert re.search(r"\b0x3[0-9a-f]{15}\b", guest.console.check(f"sg_vpd -p di {node}"))
     assert "Block device characteristics" in guest.console.check(f"sg_vpd -p bdc {node}")
     assert "Unmap command supported (LBPU): 1" in guest.console.check(f"sg_vpd -p lbpv {node}")
 
@@ -160,7 +160,7 @@ def test_deleted_files_give_their_blocks_back(guest: Machine, image: Path) -> No
     )
     used = image.stat().st_blocks * 512
     guest.console.check("set -e; rm /mnt/x; sync; fstrim /mnt; umount /mnt")
-    assert image.stat().st_blocks * 512 <= used - 12 * MIB
+    assert image.stat().st_blocks * 512 <= used - 8 * MIB
 
 
 def test_verify_on_two_targets_over_several_queues(guest: Machine) -> None:
@@ -176,7 +176,7 @@ def test_verify_on_two_targets_over_several_queues(guest: Machine) -> None:
         timeout=180,
     )
     busy = [queue for queue, count in _interrupts(guest).items() if count > before[queue]]
-    assert len(busy) >= 2, busy
+    assert len(busy) >= 2, before
     assert "I/O error" not in guest.console.check("dmesg")
 
 
@@ -186,7 +186,7 @@ def test_read_only_unit_cannot_be_written(guest: Machine, fixed_image: Path) -> 
     assert guest.console.check(f"head -n 1 {disk.node}") == "never to be changed\n"
     # Past the block layer, which would refuse by itself.
     written = guest.console.run(
-        f"sg_raw -s 512 -i /dev/zero {disk.node} 2a 00 00 00 00 00 00 00 01 00"
+        f"sg_raw -s 512 -i /dev/zero {disk.generic} 2a 00 00 00 00 00 00 00 01 00"
     )
     assert "Write protected" in written.output
     assert fixed_image.read_bytes().startswith(b"never to be changed\n")
@@ -204,8 +204,9 @@ def test_unit_reset_is_carried_out(guest: Machine) -> None:
 
 
 def _interrupts(guest: Machine) -> dict[str, int]:
+    # One interrupt for each queue; Linux gives all of them the same name.
     counts: dict[str, int] = {}
     for line in guest.console.check("cat /proc/interrupts").splitlines():
-        if found := re.match(r"\s*\d+:((?:\s+\d+)+)\s.*(virtio\d+-request\S*)$", line):
-            counts[found[2]] = sum(map(int, found[1].split()))
+        if found := re.match(r"\s*(\d+):((?:\s+\d+)+)\s.*virtio\d+-request", line):
+            counts[found[1]] = sum(map(int, found[2].split()))
     return counts

@@ -23,6 +23,12 @@ class GuestDisk:
         """Its block device node."""
         return f"/dev/{self.name}"
 
+    @property
+    def generic(self) -> str:
+        """Its node for plain SCSI commands, past the block layer."""
+        found = self.machine.console.check(f"ls /sys/block/{self.name}/device/scsi_generic")
+        return f"/dev/{found.strip()}"
+
     def queue_attribute(self, name: str) -> str:
         """Return what the kernel has in `/sys/block/*/queue/NAME`."""
         return self.machine.console.check(f"cat /sys/block/{self.name}/queue/{name}").strip()

@@ -14,7 +14,7 @@ import os
 import select
 import struct
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from . import peer as wire
@@ -63,7 +63,7 @@ class Response:
     status: int  #: SCSI's, where `response` is OK
     sense: bytes
     resid: int
-    data: bytes
+    data: bytes = field(repr=False)
     written: int  #: bytes that the used ring says were written
 
     @property

@@ -159,7 +159,7 @@ class Machine:
             raise GuestLostError("the machine is not running")
         return self._process.pid
 
-    def boot(self, *, timeout: float = 120.0) -> Self:
+    def boot(self, *, timeout: float = 60.0) -> Self:
         """Start QEMU and wait until the guest takes commands.
 
         Raises:
@@ -185,7 +185,7 @@ class Machine:
         self.boot_seconds = time.monotonic() - began
         return self
 
-    def reboot(self, *, from_inside: bool = False, timeout: float = 120.0) -> None:
+    def reboot(self, *, from_inside: bool = False, timeout: float = 60.0) -> None:
         """Reset the guest, QEMU stays; wait until it takes commands again."""
         before = self._boot_id
         self.qmp.execute("set-action", reboot="reset")

@@ -52,10 +52,10 @@ def caching(*, write_cache: bool) -> bytes:
 def control() -> bytes:
     """Build the control page (SPC-5, 0Ah).
 
-    TST 001b: each nexus has a task set of its own. GLTSD: log parameters are not saved.
+    TST 000b: one task set for all nexuses. GLTSD: log parameters are not saved.
     QUEUE ALGORITHM MODIFIER 1: commands may be reordered. BUSY TIMEOUT FFFFh: unlimited.
     """
-    body = struct.pack(">BBBBxxHH", 0x20 | 0x02, 0x10, 0x00, 0x00, 0xFFFF, 0)
+    body = struct.pack(">BBBBxxHH", 0x02, 0x10, 0x00, 0x00, 0xFFFF, 0)
     return _page(ModePage.CONTROL, body)
 
 

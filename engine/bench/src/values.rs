@@ -45,7 +45,7 @@ impl FromStr for Pattern {
                 random: false,
                 write: true,
             }),
-            _ => Err(format!("{name}: give randread, randwrite, read or write")),
+            _ => Err("give randread, randwrite, read or write".into()),
         }
     }
 }
@@ -66,7 +66,7 @@ impl FromStr for DeviceKind {
         match name {
             "scsi" => Ok(Self::Scsi),
             "blk" => Ok(Self::Blk),
-            _ => Err(format!("{name}: give scsi or blk")),
+            _ => Err("give scsi or blk".into()),
         }
     }
 }

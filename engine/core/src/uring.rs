@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use io_uring::{cqueue, opcode, squeue, types, IoUring};
 
+use vmm_sys_util::eventfd::{EventFd, EFD_CLOEXEC, EFD_NONBLOCK};
+
 use crate::backend::MAX_PARTS;
 use crate::chain::Buffers;
 use crate::medium::Transfer;
@@ -17,6 +19,9 @@ const CANCEL: u64 = u64::MAX;
 /// An io_uring, used by the one thread that made it.
 pub struct Uring {
     ring: IoUring,
+    /// Signalled when completions wait. epoll on the ring's own descriptor does not wake for
+    /// work that DEFER_TASKRUN leaves to us (Linux 6.18: it was tried).
+    wake: EventFd,
     /// Requests the kernel has.
     pub in_flight: usize,
     deferred: bool,
@@ -29,23 +34,22 @@ impl Uring {
         let deferred = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
-            .setup_taskrun_flag()
             .dontfork()
             .build(ENTRIES);
-        match deferred {
-            Ok(ring) => Some(Uring { ring, in_flight: 0, deferred: true }),
+        let (ring, deferred) = match deferred {
+            Ok(ring) => (ring, true),
             // Before Linux 6.1 those flags are unknown (EINVAL).
-            Err(_) => {
-                let ring = IoUring::builder().dontfork().build(ENTRIES).ok()?;
-                Some(Uring { ring, in_flight: 0, deferred: false })
-            }
-        }
+            Err(_) => (IoUring::builder().dontfork().build(ENTRIES).ok()?, false),
+        };
+        let wake = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC).ok()?;
+        ring.submitter().register_eventfd(wake.as_raw_fd()).ok()?;
+        Some(Uring { ring, wake, in_flight: 0, deferred })
     }
 
-    /// For epoll: readable when completions wait.
+    /// For edge-triggered epoll: signalled when completions wait.
     #[must_use]
     pub fn fd(&self) -> RawFd {
-        self.ring.as_raw_fd()
+        self.wake.as_raw_fd()
     }
 
     /// Queue a transfer. The buffers must stay where they are until its completion.

@@ -65,6 +65,8 @@ pub struct Worker {
     ready: Vec<usize>,
     unarmed: Vec<usize>,
     dirty: Vec<usize>,
+    /// Empty between uses; swapped with one of the lists while that is walked.
+    spare: Vec<usize>,
     /// Rings without a kick descriptor: looked at every millisecond.
     kickless: usize,
     stopping: usize,
@@ -92,6 +94,7 @@ impl Worker {
             ready: Vec::with_capacity(64),
             unarmed: Vec::with_capacity(64),
             dirty: Vec::with_capacity(64),
+            spare: Vec::with_capacity(64),
             kickless: 0,
             stopping: 0,
             fired: Vec::new(),
@@ -102,7 +105,7 @@ impl Worker {
         };
         worker.watch(worker.mailbox.fd(), MAIL, EventSet::IN)?;
         if let Some(uring) = &worker.uring {
-            worker.watch(uring.fd(), URING, EventSet::IN)?;
+            worker.watch(uring.fd(), URING, EventSet::IN | EventSet::EDGE_TRIGGERED)?;
         }
         Ok(worker)
     }
@@ -144,14 +147,12 @@ impl Worker {
     // -- rings
 
     fn drain_ready(&mut self) {
-        // `ready` keeps its room; a ring that is not empty afterwards goes back in.
-        let mut ready = std::mem::take(&mut self.ready);
-        for id in ready.drain(..) {
-            self.drain(id);
+        // Swapped with an empty list that has room, so that nothing is allocated a round.
+        std::mem::swap(&mut self.ready, &mut self.spare);
+        for position in 0..self.spare.len() {
+            self.drain(self.spare[position]);
         }
-        if self.ready.is_empty() {
-            self.ready = ready;
-        }
+        self.spare.clear();
     }
 
     /// Take what is available, at most as many requests as the ring has entries.
@@ -511,7 +512,8 @@ impl Worker {
     // -- publishing and sleeping
 
     fn publish(&mut self) {
-        for id in std::mem::take(&mut self.dirty) {
+        std::mem::swap(&mut self.dirty, &mut self.spare);
+        for id in self.spare.drain(..) {
             if let Some(Some(queue)) = self.queues.get_mut(id) {
                 queue.publish();
             }
@@ -562,7 +564,9 @@ impl Worker {
         if !self.ready.is_empty() || self.mailbox.has_mail() {
             return false;
         }
-        for id in std::mem::take(&mut self.unarmed) {
+        std::mem::swap(&mut self.unarmed, &mut self.spare);
+        for position in 0..self.spare.len() {
+            let id = self.spare[position];
             let Some(mut queue) = self.queues.get_mut(id).and_then(Option::take) else { continue };
             queue.unarmed = false;
             if queue.open() {
@@ -574,6 +578,7 @@ impl Worker {
             }
             self.put_back(id, queue);
         }
+        self.spare.clear();
         self.ready.is_empty()
     }
 

@@ -1,0 +1,159 @@
+"""The opcode table, its layouts and what is derived from them."""
+
+from itertools import combinations
+
+import pytest
+
+from vhost_pvscsi.scsi import opcodes
+from vhost_pvscsi.scsi.cdb import Field, service_action, usage_mask
+from vhost_pvscsi.scsi.opcodes import Access, CommandSet, Direction, Opcode
+from vhost_pvscsi.scsi.request import Reply, Status
+
+#: SPC-5 4.2.5.1: group code -> CDB length.
+GROUP_LENGTHS = {0: 6, 1: 10, 2: 10, 4: 16, 5: 12}
+
+#: Usage data written down from the standards' CDB figures, not from the table: operation code,
+#: then the bits this disk knows. Protection and ANCHOR are not supported, NACA neither.
+USAGE = {
+    "TEST UNIT READY": "00 00 00 00 00 00",
+    "REQUEST SENSE": "03 01 00 00 ff 00",
+    "READ(6)": "08 1f ff ff ff 00",
+    "WRITE(6)": "0a 1f ff ff ff 00",
+    "INQUIRY": "12 01 ff ff ff 00",
+    "MODE SENSE(6)": "1a 08 ff ff ff 00",
+    "START STOP UNIT": "1b 01 00 0f f7 00",
+    "PREVENT ALLOW MEDIUM REMOVAL": "1e 00 00 00 03 00",
+    "READ CAPACITY(10)": "25 00 ff ff ff ff 00 00 01 00",
+    "READ(10)": "28 18 ff ff ff ff 3f ff ff 00",
+    "WRITE(10)": "2a 18 ff ff ff ff 3f ff ff 00",
+    "VERIFY(10)": "2f 16 ff ff ff ff 3f ff ff 00",
+    "SYNCHRONIZE CACHE(10)": "35 02 ff ff ff ff 3f ff ff 00",
+    "WRITE SAME(10)": "41 08 ff ff ff ff 3f ff ff 00",
+    "UNMAP": "42 00 00 00 00 00 3f ff ff 00",
+    "MODE SENSE(10)": "5a 18 ff ff 00 00 00 ff ff 00",
+    "READ(16)": "88 18 ff ff ff ff ff ff ff ff ff ff ff ff 3f 00",
+    "WRITE(16)": "8a 18 ff ff ff ff ff ff ff ff ff ff ff ff 3f 00",
+    "VERIFY(16)": "8f 16 ff ff ff ff ff ff ff ff ff ff ff ff 3f 00",
+    "SYNCHRONIZE CACHE(16)": "91 02 ff ff ff ff ff ff ff ff ff ff ff ff 3f 00",
+    "WRITE SAME(16)": "93 09 ff ff ff ff ff ff ff ff ff ff ff ff 3f 00",
+    "READ CAPACITY(16)": "9e 10 ff ff ff ff ff ff ff ff ff ff ff ff 01 00",
+    "REPORT LUNS": "a0 00 ff 00 00 00 ff ff ff ff 00 00",
+    "REPORT SUPPORTED OPERATION CODES": "a3 0c 87 ff ff ff ff ff ff ff 00 00",
+    "READ(12)": "a8 18 ff ff ff ff ff ff ff ff 3f 00",
+    "WRITE(12)": "aa 18 ff ff ff ff ff ff ff ff 3f 00",
+    "VERIFY(12)": "af 16 ff ff ff ff ff ff ff ff 3f 00",
+}
+
+
+@pytest.mark.parametrize("command", opcodes.TABLE, ids=str)
+def test_usage_data_is_the_standards(command):
+    assert command.usage_data == bytes.fromhex(USAGE[command.name])
+
+
+def test_the_table_has_each_command_once():
+    keys = [command.key for command in opcodes.TABLE]
+    assert len(set(keys)) == len(keys)
+    assert {command.name for command in opcodes.TABLE} == set(USAGE)
+
+
+@pytest.mark.parametrize("command", opcodes.TABLE, ids=str)
+def test_length_is_that_of_the_opcodes_group(command):
+    assert command.length == GROUP_LENGTHS[command.opcode >> 5]
+
+
+@pytest.mark.parametrize("command", opcodes.TABLE, ids=str)
+def test_fields_do_not_overlap_and_stay_between_opcode_and_control(command):
+    masks = [usage_mask({"it": field}, command.length)[1:] for field in command.fields.values()]
+    for one, other in combinations(masks, 2):
+        assert not any(a & b for a, b in zip(one, other, strict=True))
+    assert all(mask[-1] == 0 for mask in masks)
+
+
+@pytest.mark.parametrize("command", opcodes.TABLE, ids=str)
+def test_every_reserved_bit_is_refused_with_a_pointer_at_it(command):
+    good = bytearray(command.length)
+    good[0] = command.opcode
+    if command.service_action is not None:
+        good[1] = command.service_action
+    assert not isinstance(command.parse(bytes(good)), Reply)
+    for byte in range(1, command.length):
+        for bit in range(8):
+            vendor_specific = byte == command.length - 1 and bit >= 6
+            if command.usage[byte] >> bit & 1 or vendor_specific:
+                continue
+            cdb = good.copy()
+            cdb[byte] |= 1 << bit
+            reply = command.parse(bytes(cdb))
+            assert isinstance(reply, Reply)
+            assert reply.sense[2] == 5 and reply.sense[12:14].hex() == "2400"
+            assert reply.sense[15:18] == bytes([0xC8 | bit, 0, byte])
+
+
+def test_bytes_after_a_command_do_not_count():
+    tur = opcodes.command(Opcode.TEST_UNIT_READY)
+    assert tur.parse(bytes(6) + b"\xff" * 26).raw == bytes(6)
+
+
+def test_a_cdb_cut_short_is_refused():
+    reply = opcodes.command(Opcode.READ_CAPACITY_10).parse(b"\x25\0\0")
+    assert reply.status is Status.CHECK_CONDITION
+
+
+def test_fields_are_read_across_bytes_and_within():
+    read_6 = opcodes.command(Opcode.READ_6)
+    cdb = read_6.parse(bytes([0x08, 0x12, 0x34, 0x56, 7, 0]))
+    assert dict(cdb) == {"lba": 0x123456, "transfer_length": 7}
+    mode = opcodes.command(Opcode.MODE_SENSE_10).parse(bytes.fromhex("5a18bf02000000123400"))
+    assert dict(mode) == {
+        "llbaa": 1,
+        "dbd": 1,
+        "page_control": 2,
+        "page_code": 0x3F,
+        "subpage_code": 2,
+        "allocation_length": 0x1234,
+    }
+
+
+@pytest.mark.parametrize(
+    ("field", "top"),
+    [
+        (Field(2, 0, 8), None),
+        (Field(2, 0, 32), None),
+        (Field(2, 6, 2), 7),
+        (Field(1, 0, 5), 4),
+        (Field(1, 0, 21), 4),
+        (Field(1, 3, 1), 3),
+    ],
+)
+def test_field_pointers_name_the_top_bit_of_odd_fields(field, top):
+    assert field.top_bit == top
+
+
+def test_an_unknown_operation_code_and_service_action_are_told_apart():
+    commands = CommandSet(opcodes.TABLE)
+    unknown = commands.find(bytes([0xFF]) + bytes(15))
+    assert unknown.sense[12:14].hex() == "2000"
+    action = commands.find(bytes([0x9E, 0x11]) + bytes(14))
+    assert action.sense[12:14].hex() == "2400"
+    assert action.sense[15:18].hex() == "cc0001"
+
+
+def test_service_actions_are_found_where_the_opcode_has_them():
+    assert service_action(bytes([0xA3, 0xEC])) == 0x0C
+    assert service_action(bytes([0x28, 0xFF])) is None
+    assert service_action(bytes([0x7F]) + bytes(7) + b"\x00\x09") == 9
+
+
+def test_medium_commands_are_those_that_touch_blocks():
+    assert {hex(code) for code in opcodes.MEDIUM_OPCODES} == {
+        *("0x8", "0xa", "0x28", "0x2a", "0x2f", "0x35", "0x41", "0x42"),
+        *("0x88", "0x8a", "0x8f", "0x91", "0x93", "0xa8", "0xaa", "0xaf"),
+    }
+
+
+def test_writes_send_data_and_only_three_commands_ignore_attentions():
+    for command in opcodes.TABLE:
+        if command.access is Access.WRITE:
+            assert command.direction is Direction.OUT
+    exempt = {command.name for command in opcodes.TABLE if command.ignores_attention}
+    assert exempt == {"INQUIRY", "REPORT LUNS", "REQUEST SENSE"}
