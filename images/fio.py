@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tarfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -18,8 +17,8 @@ def build(tarball: Path, configure: Sequence[str], output: Path) -> None:
     """Compile the fio of `tarball` and put the program at `output`."""
     with TemporaryDirectory(prefix="fio-") as name:
         folder = Path(name)
-        with tarfile.open(tarball) as archive:
-            archive.extractall(folder, filter="data")
+        # Not the tarfile module: its safe filter is younger than Debian 12's Python.
+        run(["tar", "-xf", str(tarball), "-C", str(folder)])
         source = next(folder.iterdir())
         run(["./configure", *configure], folder=source)
         run(["make", "-j2", "fio"], folder=source, hint="apt-get install gcc make libc6-dev")

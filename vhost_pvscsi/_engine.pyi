@@ -185,6 +185,8 @@ class Engine:
     def count(self, host: int, target: int, lun: int, tag: int) -> int:
         """How many requests match, as for `abort`. DONE: that number."""
     def counters(self, session: int) -> list[tuple[int, int, int, int, int, int, int, int]]:
-        """Per ring: (index, reads, writes, other short-road, long-road, bytes read,
-        bytes written, bounced).
+        """Tell what each ring has carried.
+
+        Rows of: index, reads, writes, other short-road commands, long-road commands, bytes
+        read, bytes written, bounced transfers.
         """

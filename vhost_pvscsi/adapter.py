@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from . import pipeline
 from .devices.gates import Cause, Keeper
-from .engine import Engine, GateReason, MapEntry
+from .engine import Engine, Gate, GateReason, MapEntry
 from .errors import ProtocolError, RingError
 from .scsi import sense
 from .scsi.request import (
@@ -66,12 +66,21 @@ class Adapter:
         self._departed = asyncio.Event()
         self._departed.set()
 
-    @property
-    def busy(self) -> bool:
-        """Whether a front-end is connected."""
-        return self._transport is not None
-
     # -- LUNs
+
+    @property
+    def table(self) -> Table:
+        """What is attached, as it stands now."""
+        return self._table
+
+    @property
+    def session_id(self) -> int | None:
+        """The engine's number for the connected front-end."""
+        return self._transport.session_id if self._transport else None
+
+    def gate(self, mapping_id: int) -> Gate:
+        """The gate of one of its mappings."""
+        return self._host.gate(mapping_id)
 
     async def attach(self, address: Address, unit: AttachableUnit) -> None:
         """Put a unit at an address.
@@ -113,10 +122,15 @@ class Adapter:
 
     async def serve(self, sock: socket.socket) -> None:
         """Serve a front-end that has just connected, until it leaves."""
-        if self._transport is not None:
-            log.warning("host %d: a second front-end is turned away: one at a time", self.number)
-            sock.close()
-            return
+        while self._transport is not None:
+            if not self._transport.leaving:
+                log.warning(
+                    "host %d: a second front-end is turned away: one at a time", self.number
+                )
+                sock.close()
+                return
+            # A guest that is started again at once may be quicker than the end of the last one.
+            await self._departed.wait()
         transport = VhostUserTransport(
             Connection(sock), self._host, self, name=f"host {self.number}"
         )

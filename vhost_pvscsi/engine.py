@@ -211,6 +211,10 @@ class Engine:
         self._hosts[host.id] = host
         return host
 
+    def counters(self, session: int) -> list[tuple[int, int, int, int, int, int, int, int]]:
+        """Tell what the rings of a front-end have carried; see `_engine.Engine.counters`."""
+        return self._core.counters(session)
+
     def remove_host(self, host: Host) -> None:
         """Forget a virtual host whose sessions have ended."""
         self._hosts.pop(host.id, None)

@@ -39,9 +39,11 @@ class Daemon:
         luns: Sequence[str],
         options: Sequence[str] = (),
         descriptors: Sequence[int] = (),
+        launcher: Sequence[str] = (),
     ) -> None:
         self.sockets = tuple(sockets)
         self._descriptors = tuple(descriptors)
+        self._launcher = tuple(launcher)
         self._log_path = folder / "daemon.log"
         self._arguments = [
             *(word for path in self._socket_words() for word in ("--socket-path", path)),
@@ -53,13 +55,18 @@ class Daemon:
         self._log: processes.LogPump | None = None
 
     @property
+    def socket(self) -> Path:
+        """Where its first virtual host listens."""
+        return self.sockets[0]
+
+    @property
     def pid(self) -> int:
         """The daemon's process id."""
         return self._running().pid
 
     def command_line(self) -> list[str]:
         """Return the command that starts it."""
-        return [str(program()), "serve", *self._arguments]
+        return [*self._launcher, str(program()), "serve", *self._arguments]
 
     def start(self) -> Self:
         """Start it and wait until it listens on every socket.
@@ -91,6 +98,17 @@ class Daemon:
         assert self._log is not None
         if not self._log.wait_for(_says_connected, count=1, timeout=timeout):
             raise DaemonError(f"waited {timeout:g} s for a front-end:\n{self.log()}")
+
+    def wait_for_line(self, text: str, *, count: int = 1, timeout: float = _START_TIMEOUT) -> None:
+        """Wait until it has logged `count` lines with that text since its start.
+
+        Raises:
+            DaemonError: it has not in time.
+        """
+        self._running()
+        assert self._log is not None
+        if not self._log.wait_for(lambda line: text in line, count=count, timeout=timeout):
+            raise DaemonError(f"waited {timeout:g} s for the log line {text!r}:\n{self.log()}")
 
     def stop(self) -> None:
         """Ask it to end, as an administrator would.

@@ -192,6 +192,8 @@ class FrontEnd:
         if self.features & PROTOCOL_FEATURES:
             send(wire.SET_VRING_ENABLE, wire.vring(index, 1))
         self._started.add(index)
+        # Until the call has arrived nobody would tell us of an answer.
+        self.synchronize()
 
     def stop_ring(self, index: int) -> int:
         """Stop a ring; the back-end's next available index. What it answered is still there."""

@@ -43,7 +43,7 @@ async def test_report_luns_follows_the_table_at_any_lun_of_the_target():
     tables = table(disk())
     for lun in (0, 3, 9, 12):
         reply = await pipeline.serve(request(REPORT_LUNS, lun), tables.resolve(1, lun))
-        assert reply.data.hex() == "00000010" "00000000" "0003000000000000" "0009000000000000"
+        assert reply.data.hex() == "000000100000000000030000000000000009000000000000"
 
 
 async def test_an_absent_target_stays_absent():

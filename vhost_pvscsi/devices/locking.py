@@ -15,8 +15,7 @@ import struct
 from vhost_pvscsi.errors import DeviceBusyError, DeviceError
 
 #: Permissions by their number n (QEMU, include/block/block-common.h).
-CONSISTENT_READ, WRITE, WRITE_UNCHANGED, RESIZE = range(4)
-_PERMISSIONS = range(4)
+_CONSISTENT_READ, _WRITE = 0, 1
 
 _USED_BASE = 100
 _REFUSED_BASE = 200
@@ -34,20 +33,19 @@ _NO_LOCKS = frozenset({errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUP
 def lock(fd: int, name: str, *, read_only: bool) -> None:
     """Take the locks of a disk: readers share, a writer is alone with it.
 
-    They last as long as the open file description, that is `fd` and its duplicates.
+    They last as long as the open file description, that is `fd` and its duplicates; where
+    this raises, some may be held, and the caller closes `fd`.
 
     Raises:
         DeviceBusyError: another program, or another unit of ours, holds the file.
         DeviceError: the file system has no such locks.
     """
-    used = {CONSISTENT_READ} if read_only else {CONSISTENT_READ, WRITE}
-    refused = {WRITE, RESIZE}
+    used = {_CONSISTENT_READ} if read_only else {_CONSISTENT_READ, _WRITE}
+    # What QEMU's scsi-hd takes: others may read if they trust what changes under them.
+    refused = {_WRITE}
     try:
-        for permission in _PERMISSIONS:
-            if permission in used:
-                _take(fd, _USED_BASE + permission)
-            if permission in refused:
-                _take(fd, _REFUSED_BASE + permission)
+        for byte in [_USED_BASE + p for p in used] + [_REFUSED_BASE + p for p in refused]:
+            _take(fd, byte)
         # Only after all are taken: of two that come at once at least one sees the other.
         against = [_REFUSED_BASE + p for p in used] + [_USED_BASE + p for p in refused]
         held = any(_is_held(fd, byte) for byte in against)

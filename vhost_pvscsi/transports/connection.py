@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import array
 import asyncio
+import select
 import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -94,6 +95,13 @@ class Connection:
                 continue
             rest = rest[sent:]
             rights = array.array("i")
+
+    @property
+    def hung_up(self) -> bool:
+        """Whether the front-end has closed its end, perhaps with messages of its still unread."""
+        poll = select.poll()
+        poll.register(self._socket, select.POLLRDHUP)
+        return bool(poll.poll(0))
 
     def close(self) -> None:
         """Close the socket. Nobody may be receiving or sending."""

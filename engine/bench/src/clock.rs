@@ -46,10 +46,7 @@ impl CpuClock {
 
     /// Nanoseconds spent until now.
     pub fn spent(&self) -> io::Result<u64> {
-        let mut time = libc::timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         // SAFETY: `time` is a valid place for the result.
         if unsafe { libc::clock_gettime(self.0, &mut time) } != 0 {
             return Err(io::Error::last_os_error());

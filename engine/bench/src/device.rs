@@ -47,10 +47,9 @@ impl Device {
     pub fn new(kind: DeviceKind, target: u8, lun: u16) -> Self {
         let [high, low] = lun.to_be_bytes();
         match kind {
-            DeviceKind::Scsi => Self::Scsi {
-                address: [1, target, 0x40 | high, low, 0, 0, 0, 0],
-                block: 0,
-            },
+            DeviceKind::Scsi => {
+                Self::Scsi { address: [1, target, 0x40 | high, low, 0, 0, 0, 0], block: 0 }
+            }
             DeviceKind::Blk => Self::Blk,
         }
     }
@@ -193,18 +192,8 @@ mod tests {
 
     #[test]
     fn a_read_becomes_the_ten_byte_form() {
-        let device = Device::Scsi {
-            address: [1, 3, 0x40, 7, 0, 0, 0, 0],
-            block: 512,
-        };
-        let header = device.transfer(
-            9,
-            Transfer {
-                offset: 4096,
-                len: 8192,
-                write: false,
-            },
-        );
+        let device = Device::Scsi { address: [1, 3, 0x40, 7, 0, 0, 0, 0], block: 512 };
+        let header = device.transfer(9, Transfer { offset: 4096, len: 8192, write: false });
         assert_eq!(header[..8], [1, 3, 0x40, 7, 0, 0, 0, 0]);
         assert_eq!(header[8..16], 9u64.to_le_bytes());
         assert_eq!(header[19..29], [0x28, 0, 0, 0, 0, 8, 0, 0, 16, 0]);
@@ -212,22 +201,9 @@ mod tests {
 
     #[test]
     fn a_far_write_becomes_the_sixteen_byte_form() {
-        let device = Device::Scsi {
-            address: [0; 8],
-            block: 512,
-        };
-        let header = device.transfer(
-            0,
-            Transfer {
-                offset: 1 << 42,
-                len: 512,
-                write: true,
-            },
-        );
-        assert_eq!(
-            header[19..33],
-            [0x8a, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1]
-        );
+        let device = Device::Scsi { address: [0; 8], block: 512 };
+        let header = device.transfer(0, Transfer { offset: 1 << 42, len: 512, write: true });
+        assert_eq!(header[19..33], [0x8a, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1]);
     }
 
     #[test]

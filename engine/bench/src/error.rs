@@ -39,18 +39,12 @@ pub trait Context<T> {
 
 impl<T> Context<T> for io::Result<T> {
     fn context(self, what: impl Into<String>) -> Result<T, Error> {
-        self.map_err(|source| Error::Io {
-            what: what.into(),
-            source,
-        })
+        self.map_err(|source| Error::Io { what: what.into(), source })
     }
 }
 
 impl<T> Context<T> for Result<T, vmm_sys_util::errno::Error> {
     fn context(self, what: impl Into<String>) -> Result<T, Error> {
-        self.map_err(|error| Error::Io {
-            what: what.into(),
-            source: error.into(),
-        })
+        self.map_err(|error| Error::Io { what: what.into(), source: error.into() })
     }
 }

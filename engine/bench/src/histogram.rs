@@ -17,12 +17,7 @@ pub struct Histogram {
 impl Histogram {
     /// An empty one.
     pub fn new() -> Self {
-        Self {
-            buckets: vec![0; BUCKETS],
-            count: 0,
-            sum: 0,
-            max: 0,
-        }
+        Self { buckets: vec![0; BUCKETS], count: 0, sum: 0, max: 0 }
     }
 
     /// Count one value.
@@ -110,17 +105,9 @@ mod tests {
     fn percentiles_of_a_ramp_are_its_positions() {
         let mut histogram = Histogram::new();
         (1..=100_000).for_each(|value| histogram.record(value));
-        for (share, exact) in [
-            (0.5, 50_000u64),
-            (0.9, 90_000),
-            (0.99, 99_000),
-            (0.999, 99_900),
-        ] {
+        for (share, exact) in [(0.5, 50_000u64), (0.9, 90_000), (0.99, 99_000), (0.999, 99_900)] {
             let found = histogram.percentile(share);
-            assert!(
-                found >= exact && found - exact <= exact / 64,
-                "{share}: {found}"
-            );
+            assert!(found >= exact && found - exact <= exact / 64, "{share}: {found}");
         }
         assert_eq!(histogram.percentile(1.0), 100_000);
     }

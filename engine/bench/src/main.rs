@@ -43,10 +43,7 @@ fn main() -> ExitCode {
         Ok(tally) if tally.errors == 0 => ExitCode::SUCCESS,
         Ok(tally) => {
             let first = tally.first_error.unwrap_or_default();
-            eprintln!(
-                "error: {} requests failed; the first: {first}",
-                tally.errors
-            );
+            eprintln!("error: {} requests failed; the first: {first}", tally.errors);
             ExitCode::FAILURE
         }
         Err(error @ Error::Usage(_)) => {
@@ -95,9 +92,7 @@ fn span(options: &Options, rig: &Rig) -> Result<u64, Error> {
     let unit = rig.block_size;
     if options.block % unit != 0 {
         let block = options.block;
-        return Err(Error::Usage(format!(
-            "--bs {block}: the LUN has blocks of {unit} bytes"
-        )));
+        return Err(Error::Usage(format!("--bs {block}: the LUN has blocks of {unit} bytes")));
     }
     Ok(span)
 }
@@ -110,11 +105,8 @@ fn drive(
     back_end: Option<CpuClock>,
 ) -> Result<(Tally, Measured), Error> {
     let plan = plan(options);
-    let cpu = |clock: Option<CpuClock>| {
-        clock
-            .map(|c| c.spent().context("read a CPU clock"))
-            .transpose()
-    };
+    let cpu =
+        |clock: Option<CpuClock>| clock.map(|c| c.spent().context("read a CPU clock")).transpose();
     let own = Some(CpuClock::own());
     let (sender, results) = mpsc::channel();
     let mut waiting = 0;
@@ -131,11 +123,7 @@ fn drive(
     collect(&results, &plan, plan.end, &mut waiting, &mut tally)?;
     let after = (cpu(back_end)?, cpu(own)?);
     collect(&results, &plan, u64::MAX, &mut waiting, &mut tally)?;
-    let end = if options.requests.is_some() {
-        tally.last
-    } else {
-        plan.end
-    };
+    let end = if options.requests.is_some() { tally.last } else { plan.end };
     let spent = |b: Option<u64>, a: Option<u64>| b.zip(a).map(|(b, a)| a.saturating_sub(b));
     let measured = Measured {
         seconds: end.saturating_sub(plan.measure_from) as f64 / 1e9,
@@ -159,14 +147,7 @@ fn plan(options: &Options) -> Plan {
         }
     };
     let verify = options.verify.then_some(options.seed);
-    Plan {
-        clock,
-        measure_from,
-        end,
-        requests,
-        verify,
-        stall: options.stall,
-    }
+    Plan { clock, measure_from, end, requests, verify, stall: options.stall }
 }
 
 /// Take the workers' results that come until then; an error of one ends the run.

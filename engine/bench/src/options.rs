@@ -97,10 +97,7 @@ impl Default for Options {
             device: DeviceKind::Scsi,
             target: 0,
             lun: 0,
-            pattern: Pattern {
-                random: true,
-                write: false,
-            },
+            pattern: Pattern { random: true, write: false },
             block: 4096,
             depth: 1,
             queues: 1,
@@ -134,9 +131,7 @@ impl Options {
                 Long(name) => name.to_owned(),
                 other => return Err(other.unexpected().to_string()),
             };
-            options
-                .set(&name, &mut parser)
-                .map_err(|error| format!("--{name}: {error}"))?;
+            options.set(&name, &mut parser).map_err(|error| format!("--{name}: {error}"))?;
         }
         options.check()?;
         Ok(Some(options))
@@ -182,28 +177,18 @@ impl Options {
             return Err("--socket is missing; give the back-end's socket".into());
         }
         if self.block == 0 || self.block % 512 != 0 || self.block > 16 << 20 {
-            return Err(format!(
-                "--bs {}: give a multiple of 512 up to 16m",
-                self.block
-            ));
+            return Err(format!("--bs {}: give a multiple of 512 up to 16m", self.block));
         }
         if self.segment.is_some_and(|size| size == 0) {
             return Err("--segment 0: give at least 1".into());
         }
         if !self.ring_size.is_power_of_two() || self.ring_size > 1024 {
-            return Err(format!(
-                "--ring-size {}: give a power of two up to 1024",
-                self.ring_size
-            ));
+            return Err(format!("--ring-size {}: give a power of two up to 1024", self.ring_size));
         }
         if self.depth == 0 || self.queues == 0 || self.queues > 64 {
             return Err("--iodepth takes 1 or more, --queues 1 to 64".into());
         }
-        let chain = if self.indirect {
-            1
-        } else {
-            self.segments() + 2
-        };
+        let chain = if self.indirect { 1 } else { self.segments() + 2 };
         if u32::from(self.depth) * chain > u32::from(self.ring_size) {
             return Err(format!(
                 "--iodepth {} of {chain} descriptors each does not fit a ring of {}; \
@@ -225,9 +210,7 @@ mod tests {
 
     #[test]
     fn sizes_take_suffixes() {
-        let options = parse("--socket s --bs 128k --span 1G --iodepth 8")
-            .ok()
-            .flatten();
+        let options = parse("--socket s --bs 128k --span 1G --iodepth 8").ok().flatten();
         let found = options.map(|o| (o.block, o.span, o.depth));
         assert_eq!(found, Some((131_072, Some(1 << 30), 8)));
     }

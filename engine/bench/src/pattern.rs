@@ -27,14 +27,7 @@ impl Addresses {
             (share * u64::from(index) % total.max(1), share)
         };
         let random = mix(options.seed ^ (u64::from(index) << 48));
-        Self {
-            pattern: options.pattern,
-            len: options.block,
-            first,
-            count,
-            position: 0,
-            random,
-        }
+        Self { pattern: options.pattern, len: options.block, first, count, position: 0, random }
     }
 
     /// The next transfer.
@@ -49,11 +42,7 @@ impl Addresses {
             index
         };
         let offset = (self.first + index) * u64::from(self.len);
-        Transfer {
-            offset,
-            len: self.len,
-            write: self.pattern.write,
-        }
+        Transfer { offset, len: self.len, write: self.pattern.write }
     }
 }
 
@@ -88,14 +77,7 @@ mod tests {
     use super::*;
 
     fn options(random: bool, queues: u16) -> Options {
-        Options {
-            pattern: Pattern {
-                random,
-                write: false,
-            },
-            queues,
-            ..Options::default()
-        }
+        Options { pattern: Pattern { random, write: false }, queues, ..Options::default() }
     }
 
     #[test]
@@ -116,9 +98,7 @@ mod tests {
         let mut addresses = Addresses::new(&options(true, 1), 64 * 4096, 0);
         let seen: HashSet<u64> = (0..2000).map(|_| addresses.next().offset).collect();
         assert_eq!(seen.len(), 64);
-        assert!(seen
-            .iter()
-            .all(|offset| offset % 4096 == 0 && *offset < 64 * 4096));
+        assert!(seen.iter().all(|offset| offset % 4096 == 0 && *offset < 64 * 4096));
     }
 
     #[test]

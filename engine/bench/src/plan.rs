@@ -43,14 +43,7 @@ impl Tally {
     /// Nothing seen.
     pub fn new() -> Self {
         let latency = Histogram::new();
-        Self {
-            latency,
-            errors: 0,
-            first_error: None,
-            kicks: 0,
-            calls: 0,
-            last: 0,
-        }
+        Self { latency, errors: 0, first_error: None, kicks: 0, calls: 0, last: 0 }
     }
 
     /// Add another worker's.

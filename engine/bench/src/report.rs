@@ -48,14 +48,8 @@ fn figures(line: &mut Line, options: &Options, tally: &Tally, measured: &Measure
     line.maybe("back_end_cpu_us", measured.back_end_cpu.map(each));
     line.maybe("idle_cpu_us", measured.idle_cpu.map(micro));
     line.number("front_end_cpu_us", each(measured.own_cpu));
-    line.number(
-        "kicks_per_request",
-        tally.kicks as f64 / requests.max(1) as f64,
-    );
-    line.number(
-        "calls_per_request",
-        tally.calls as f64 / requests.max(1) as f64,
-    );
+    line.number("kicks_per_request", tally.kicks as f64 / requests.max(1) as f64);
+    line.number("calls_per_request", tally.calls as f64 / requests.max(1) as f64);
     line.raw("requests", requests);
     line.raw("errors", tally.errors);
     line.number("seconds", measured.seconds);

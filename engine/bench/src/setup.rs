@@ -48,10 +48,7 @@ impl Rig {
         let device = Device::new(options.device, options.target, options.lun);
         let rings = device.first_request_queue() + u32::from(options.queues);
         if let Some(have) = back_end.queues()?.filter(|have| *have < rings.into()) {
-            return Err(Error::Usage(format!(
-                "--queues {}: it has {have} in all",
-                options.queues
-            )));
+            return Err(Error::Usage(format!("--queues {}: it has {have} in all", options.queues)));
         }
         let memory = Arc::new(
             SharedMemory::new(memory_size(options, rings), GUEST_BASE, options.huge)
@@ -60,14 +57,7 @@ impl Rig {
         back_end.set_memory(&memory)?;
         let (workers, idle) = (Vec::new(), Vec::new());
         let block_size = device.block_size();
-        let mut rig = Self {
-            back_end,
-            workers,
-            capacity: 0,
-            block_size,
-            rings,
-            idle,
-        };
+        let mut rig = Self { back_end, workers, capacity: 0, block_size, rings, idle };
         let mut arena = Arena(GUEST_BASE);
         for index in 0..rings {
             rig.start(options, device, index, &memory, &mut arena)?;
@@ -111,9 +101,7 @@ impl Rig {
         let Device::Scsi { address, .. } = device else {
             return Ok(());
         };
-        self.workers
-            .iter_mut()
-            .for_each(|w| w.set_device(Device::Scsi { address, block }));
+        self.workers.iter_mut().for_each(|w| w.set_device(Device::Scsi { address, block }));
         (self.capacity, self.block_size) = (capacity, block);
         Ok(())
     }
@@ -140,9 +128,7 @@ fn scsi_capacity(
             Err(error) => return Err(Error::BackEnd(format!("TEST UNIT READY: {error}"))),
         }
     }
-    Err(Error::BackEnd(format!(
-        "TEST UNIT READY: {ATTENTIONS} unit attentions, last {last}"
-    )))
+    Err(Error::BackEnd(format!("TEST UNIT READY: {ATTENTIONS} unit attentions, last {last}")))
 }
 
 fn read_capacity(
@@ -159,10 +145,7 @@ fn read_capacity(
     };
     let last = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
     let block = u32::from_be_bytes([i, j, k, l]);
-    match last
-        .checked_add(1)
-        .and_then(|blocks| blocks.checked_mul(block.into()))
-    {
+    match last.checked_add(1).and_then(|blocks| blocks.checked_mul(block.into())) {
         Some(size) if block > 0 => Ok((size, block)),
         _ => Err(what(format!("last block {last} of {block} bytes"))),
     }
@@ -186,13 +169,11 @@ fn slot(arena: &mut Arena, options: &Options, device: &Device) -> Slot {
     let table = arena.take(16 * (u64::from(options.segments()) + 2), 16);
     let data = arena.take(options.block.into(), PAGE);
     let size = options.segment.unwrap_or(options.block);
-    let pieces = (0..options.block)
-        .step_by(size as usize)
-        .map(|start| Segment {
-            address: data + u64::from(start),
-            len: size.min(options.block - start),
-            writable: !options.pattern.write,
-        });
+    let pieces = (0..options.block).step_by(size as usize).map(|start| Segment {
+        address: data + u64::from(start),
+        len: size.min(options.block - start),
+        writable: !options.pattern.write,
+    });
     let mut chain = vec![Segment::readable(header, header_len)];
     let answer = Segment::writable(response, response_len);
     // What the device reads comes first; of what it writes, virtio-scsi's response stands
@@ -204,13 +185,7 @@ fn slot(arena: &mut Arena, options: &Options, device: &Device) -> Slot {
         chain.push(answer);
         chain.extend(pieces);
     }
-    Slot {
-        header,
-        response,
-        data,
-        table: options.indirect.then_some(table),
-        chain,
-    }
+    Slot { header, response, data, table: options.indirect.then_some(table), chain }
 }
 
 /// Hands out guest memory, from low to high.

@@ -22,11 +22,7 @@ impl Signals {
     /// A new pair.
     pub fn new(socket: OwnedFd) -> Result<Self, Error> {
         let eventfd = || EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC).context("make an eventfd");
-        Ok(Self {
-            kick: eventfd()?,
-            call: eventfd()?,
-            socket,
-        })
+        Ok(Self { kick: eventfd()?, call: eventfd()?, socket })
     }
 
     /// Kick the device.
@@ -49,11 +45,7 @@ impl Signals {
 }
 
 fn readable(fd: RawFd, timeout: Duration) -> io::Result<bool> {
-    let mut entry = libc::pollfd {
-        fd,
-        events: libc::POLLIN,
-        revents: 0,
-    };
+    let mut entry = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
     // SAFETY: one valid entry.
     match unsafe { libc::poll(&mut entry, 1, timeout.as_millis() as i32) } {
         0 => Ok(false),
@@ -66,11 +58,7 @@ fn readable(fd: RawFd, timeout: Duration) -> io::Result<bool> {
 }
 
 fn hung_up(socket: RawFd) -> bool {
-    let mut entry = libc::pollfd {
-        fd: socket,
-        events: libc::POLLRDHUP,
-        revents: 0,
-    };
+    let mut entry = libc::pollfd { fd: socket, events: libc::POLLRDHUP, revents: 0 };
     // SAFETY: one valid entry.
     unsafe { libc::poll(&mut entry, 1, 0) == 1 }
 }

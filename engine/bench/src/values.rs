@@ -29,22 +29,10 @@ impl FromStr for Pattern {
 
     fn from_str(name: &str) -> Result<Self, String> {
         match name {
-            "randread" => Ok(Self {
-                random: true,
-                write: false,
-            }),
-            "randwrite" => Ok(Self {
-                random: true,
-                write: true,
-            }),
-            "read" => Ok(Self {
-                random: false,
-                write: false,
-            }),
-            "write" => Ok(Self {
-                random: false,
-                write: true,
-            }),
+            "randread" => Ok(Self { random: true, write: false }),
+            "randwrite" => Ok(Self { random: true, write: true }),
+            "read" => Ok(Self { random: false, write: false }),
+            "write" => Ok(Self { random: false, write: true }),
             _ => Err("give randread, randwrite, read or write".into()),
         }
     }
@@ -78,8 +66,7 @@ where
 {
     let text = parser.value().map_err(|error| error.to_string())?;
     let text = text.to_str().ok_or("not UTF-8")?;
-    text.parse()
-        .map_err(|error: T::Err| format!("{text}: {error}"))
+    text.parse().map_err(|error: T::Err| format!("{text}: {error}"))
 }
 
 /// A number with a suffix k, m or g.
@@ -103,13 +90,8 @@ impl FromStr for Size {
             Some(digits) => (digits, 30),
             None => (lower.as_str(), 0),
         };
-        let number: u64 = digits
-            .parse()
-            .map_err(|_| "give a number, perhaps with k, m or g")?;
-        number
-            .checked_mul(1 << shift)
-            .map(Self)
-            .ok_or_else(|| "too large".into())
+        let number: u64 = digits.parse().map_err(|_| "give a number, perhaps with k, m or g")?;
+        number.checked_mul(1 << shift).map(Self).ok_or_else(|| "too large".into())
     }
 }
 
@@ -121,8 +103,6 @@ impl FromStr for Seconds {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let number: f64 = text.parse().map_err(|_| "give a number of seconds")?;
-        Duration::try_from_secs_f64(number)
-            .map(Self)
-            .map_err(|error| error.to_string())
+        Duration::try_from_secs_f64(number).map(Self).map_err(|error| error.to_string())
     }
 }

@@ -69,17 +69,11 @@ impl BackEnd {
     /// Connect and negotiate `wanted`; what the back-end does not offer is an error.
     pub fn connect(path: &Path, wanted: u64) -> Result<Self, Error> {
         let stream = UnixStream::connect(path).context(format!("connect {}", path.display()))?;
-        let mut back_end = Self {
-            stream,
-            features: 0,
-            protocol: 0,
-        };
+        let mut back_end = Self { stream, features: 0, protocol: 0 };
         let offered = back_end.ask(Message::GetFeatures, &[])?;
         let missing = (wanted | VERSION_1) & !offered;
         if missing != 0 {
-            return Err(Error::BackEnd(format!(
-                "lacks virtio feature bits {missing:#x}"
-            )));
+            return Err(Error::BackEnd(format!("lacks virtio feature bits {missing:#x}")));
         }
         back_end.tell(Message::SetOwner, &[], &[])?;
         if offered & PROTOCOL_FEATURES != 0 {
@@ -105,9 +99,7 @@ impl BackEnd {
     /// The first eight bytes of the device's configuration space.
     pub fn configuration(&mut self) -> Result<u64, Error> {
         if self.protocol & PROTOCOL_CONFIG == 0 {
-            return Err(Error::BackEnd(
-                "does not offer VHOST_USER_PROTOCOL_F_CONFIG".into(),
-            ));
+            return Err(Error::BackEnd("does not offer VHOST_USER_PROTOCOL_F_CONFIG".into()));
         }
         let mut payload = [0u8; 20]; // offset, size, flags: u32 each; then the bytes asked for
         payload[4..8].copy_from_slice(&8u32.to_le_bytes());
@@ -128,10 +120,7 @@ impl BackEnd {
             memory.user_address(),
             0, // offset in the file
         ];
-        let payload: Vec<u8> = fields
-            .iter()
-            .flat_map(|field| field.to_le_bytes())
-            .collect();
+        let payload: Vec<u8> = fields.iter().flat_map(|field| field.to_le_bytes()).collect();
         self.tell(Message::SetMemTable, &payload, &[memory.file().as_raw_fd()])
     }
 
@@ -146,17 +135,9 @@ impl BackEnd {
         let user = |guest: u64| guest - memory.guest_address() + memory.user_address();
         self.tell(Message::SetVringNum, &pair(index, layout.size.into()), &[])?;
         self.tell(Message::SetVringBase, &pair(index, 0), &[])?;
-        let addresses = [
-            index.into(),
-            user(layout.descriptors),
-            user(layout.used),
-            user(layout.available),
-            0,
-        ];
-        let payload: Vec<u8> = addresses
-            .iter()
-            .flat_map(|field| field.to_le_bytes())
-            .collect();
+        let addresses =
+            [index.into(), user(layout.descriptors), user(layout.used), user(layout.available), 0];
+        let payload: Vec<u8> = addresses.iter().flat_map(|field| field.to_le_bytes()).collect();
         self.tell(Message::SetVringAddr, &payload, &[])?;
         let plain = u64::from(index).to_le_bytes();
         self.tell(Message::SetVringCall, &plain, &[signals.call.as_raw_fd()])?;
@@ -181,9 +162,7 @@ impl BackEnd {
         self.send(message, payload, fds, NEED_REPLY)?;
         match word(&self.receive(message)?) {
             Some(0) => Ok(()),
-            other => Err(Error::BackEnd(format!(
-                "refused {message:?} with {other:?}"
-            ))),
+            other => Err(Error::BackEnd(format!("refused {message:?} with {other:?}"))),
         }
     }
 
@@ -204,10 +183,7 @@ impl BackEnd {
         flags: u32,
     ) -> Result<(), Error> {
         let header = [message as u32, VERSION | flags, payload.len() as u32];
-        let mut bytes: Vec<u8> = header
-            .iter()
-            .flat_map(|field| field.to_le_bytes())
-            .collect();
+        let mut bytes: Vec<u8> = header.iter().flat_map(|field| field.to_le_bytes()).collect();
         bytes.extend_from_slice(payload);
         let sent = self
             .stream
@@ -216,9 +192,7 @@ impl BackEnd {
         if sent == bytes.len() {
             return Ok(());
         }
-        Err(Error::BackEnd(format!(
-            "took only {sent} bytes of {message:?}"
-        )))
+        Err(Error::BackEnd(format!("took only {sent} bytes of {message:?}")))
     }
 
     fn receive(&mut self, message: Message) -> Result<Vec<u8>, Error> {

@@ -59,29 +59,10 @@ impl Worker {
         signals: Signals,
         slots: Vec<Slot>,
     ) -> Self {
-        let idle = Transfer {
-            offset: 0,
-            len: 0,
-            write: false,
-        };
-        let pending = vec![
-            Pending {
-                transfer: idle,
-                submitted: 0
-            };
-            slots.len()
-        ];
+        let idle = Transfer { offset: 0, len: 0, write: false };
+        let pending = vec![Pending { transfer: idle, submitted: 0 }; slots.len()];
         let owners = vec![0; usize::from(queue.layout().size)];
-        Self {
-            index,
-            device,
-            queue,
-            signals,
-            slots,
-            pending,
-            owners,
-            tally: Tally::new(),
-        }
+        Self { index, device, queue, signals, slots, pending, owners, tally: Tally::new() }
     }
 
     /// Learn the device's block size, which the first queue asked for.
@@ -112,10 +93,7 @@ impl Worker {
             self.wait(stall)?;
         }
         let memory = self.memory();
-        Ok((
-            memory.bytes(slot.response, response as usize),
-            memory.bytes(slot.data, room as usize),
-        ))
+        Ok((memory.bytes(slot.response, response as usize), memory.bytes(slot.data, room as usize)))
     }
 
     /// Keep every slot busy until the plan's end; then wait for what is in flight.
@@ -159,10 +137,7 @@ impl Worker {
         }
         *left -= 1;
         let transfer = addresses.next();
-        self.pending[slot] = Pending {
-            transfer,
-            submitted: now,
-        };
+        self.pending[slot] = Pending { transfer, submitted: now };
         let header = self.device.transfer(slot as u64, transfer);
         let parts = &self.slots[slot];
         let memory = self.queue.memory();
@@ -190,10 +165,7 @@ impl Worker {
     }
 
     fn next_used(&mut self) -> Result<Option<Used>, Error> {
-        self.queue
-            .pop()
-            .transpose()
-            .map_err(|error| Error::BackEnd(error.to_string()))
+        self.queue.pop().transpose().map_err(|error| Error::BackEnd(error.to_string()))
     }
 
     fn finish(&mut self, slot: usize, len: u32, plan: &Plan, now: u64) {
@@ -202,9 +174,7 @@ impl Worker {
             self.tally.first_error.get_or_insert(error);
         }
         if now >= plan.measure_from && now < plan.end {
-            self.tally
-                .latency
-                .record(now - self.pending[slot].submitted);
+            self.tally.latency.record(now - self.pending[slot].submitted);
             self.tally.last = now;
         }
     }
@@ -221,9 +191,7 @@ impl Worker {
         let Some(seed) = verify else { return Ok(()) };
         let written = size + if transfer.write { 0 } else { transfer.len };
         if len != written {
-            return Err(at(format!(
-                "the device says it wrote {len} bytes, not {written}"
-            )));
+            return Err(at(format!("the device says it wrote {len} bytes, not {written}")));
         }
         if transfer.write {
             return Ok(());
@@ -262,11 +230,7 @@ impl Worker {
             }
             if since.elapsed() >= stall && !self.queue.has_used() {
                 let (queue, in_flight) = (self.index, self.queue.in_flight());
-                return Err(Error::Stalled {
-                    queue,
-                    in_flight,
-                    seconds: stall.as_secs(),
-                });
+                return Err(Error::Stalled { queue, in_flight, seconds: stall.as_secs() });
             }
         }
         self.queue.disable_call();

@@ -8,10 +8,9 @@ use vhost_pvscsi_core::error::Error;
 pub fn to_python(error: Error) -> PyErr {
     match error {
         Error::Setup(_) | Error::Ring(_) => PyValueError::new_err(error.to_string()),
-        Error::Io { context, source } => PyOSError::new_err((
-            source.raw_os_error().unwrap_or(0),
-            format!("{context}: {source}"),
-        )),
+        Error::Io { context, source } => {
+            PyOSError::new_err((source.raw_os_error().unwrap_or(0), format!("{context}: {source}")))
+        }
         Error::Unknown { .. } => PyKeyError::new_err(error.to_string()),
     }
 }

@@ -127,10 +127,7 @@ impl FileStore {
         match transfer(self.raw(), parts, offset, flags, true) {
             Err(error)
                 if flags != 0
-                    && matches!(
-                        error.raw_os_error(),
-                        Some(libc::EAGAIN | libc::EOPNOTSUPP)
-                    ) =>
+                    && matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EOPNOTSUPP)) =>
             {
                 None
             }
@@ -224,8 +221,7 @@ fn in_memory(fd: RawFd) -> bool {
     // SAFETY: a zeroed statfs is valid, and the call only fills it.
     unsafe {
         let mut status: libc::statfs = std::mem::zeroed();
-        libc::fstatfs(fd, &mut status) == 0
-            && matches!(status.f_type, TMPFS_MAGIC | RAMFS_MAGIC)
+        libc::fstatfs(fd, &mut status) == 0 && matches!(status.f_type, TMPFS_MAGIC | RAMFS_MAGIC)
     }
 }
 
@@ -332,11 +328,7 @@ impl Aligned {
         // SAFETY: both ranges lie within the mapping: the caller checked offset and length.
         unsafe {
             if last > first {
-                libc::madvise(
-                    self.address.add(first).cast(),
-                    last - first,
-                    libc::MADV_DONTNEED,
-                );
+                libc::madvise(self.address.add(first).cast(), last - first, libc::MADV_DONTNEED);
                 std::ptr::write_bytes(self.address.add(offset), 0, first - offset);
                 std::ptr::write_bytes(self.address.add(last), 0, offset + length - last);
             } else {

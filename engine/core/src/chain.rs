@@ -111,9 +111,7 @@ impl Buffers {
     /// Whether each part's address and length are multiples of `alignment` (O_DIRECT).
     #[must_use]
     pub fn aligned(&self, alignment: usize) -> bool {
-        self.parts
-            .iter()
-            .all(|part| (part.iov_base as usize | part.iov_len) & (alignment - 1) == 0)
+        self.parts.iter().all(|part| (part.iov_base as usize | part.iov_len) & (alignment - 1) == 0)
     }
 
     /// Drop the first `count` bytes, in place.

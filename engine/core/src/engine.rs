@@ -10,9 +10,7 @@ use std::time::Duration;
 use crate::counters::Counters;
 use crate::error::{Error, Result};
 use crate::gate::Gate;
-use crate::mailbox::{
-    Event, Mailbox, NewQueue, Order, Outbox, QueueKind, Selector, Ticket,
-};
+use crate::mailbox::{Event, Mailbox, NewQueue, Order, Outbox, QueueKind, Selector, Ticket};
 use crate::map::{Entry, Map, OpcodeSet};
 use crate::medium::Medium;
 use crate::memory::{Memory, RegionSpec};
@@ -420,13 +418,22 @@ impl Engine {
     pub fn counters(&self, session: u32) -> Result<Vec<CounterRow>> {
         let mut state = self.state();
         let owner = find_session(&mut state, session)?;
-        let mut rows: Vec<_> = owner.rings.iter().map(|(index, (_, c))| {
-            let all = [
-                &c.reads, &c.writes, &c.others, &c.long_road, &c.bytes_read, &c.bytes_written,
-                &c.bounced,
-            ];
-            (*index, all.map(|counter| counter.load(Ordering::Relaxed)))
-        }).collect();
+        let mut rows: Vec<_> = owner
+            .rings
+            .iter()
+            .map(|(index, (_, c))| {
+                let all = [
+                    &c.reads,
+                    &c.writes,
+                    &c.others,
+                    &c.long_road,
+                    &c.bytes_read,
+                    &c.bytes_written,
+                    &c.bounced,
+                ];
+                (*index, all.map(|counter| counter.load(Ordering::Relaxed)))
+            })
+            .collect();
         rows.sort_unstable();
         Ok(rows)
     }

@@ -10,9 +10,7 @@ use crate::backend::{Aligned, FileOptions, FileStore, WritePolicy};
 use crate::cdb::{self, ByteCheck, Command};
 use crate::chain::{Buffers, Chain};
 use crate::error::{Error, Result};
-use crate::outcome::{
-    Outcome, Service, INVALID_FIELD_IN_CDB, LBA_OUT_OF_RANGE, WRITE_PROTECTED,
-};
+use crate::outcome::{Outcome, Service, INVALID_FIELD_IN_CDB, LBA_OUT_OF_RANGE, WRITE_PROTECTED};
 use crate::slow::Slow;
 
 /// Most blocks one UNMAP descriptor may name, and most that one WRITE SAME may write
@@ -104,9 +102,10 @@ impl Medium {
     /// Size and block size do not go together, or there is not enough memory.
     pub fn ram(size: u64, block_size: u32, read_only: bool, latency: Duration) -> Result<Self> {
         let blocks = count_blocks(size, block_size)?;
-        let pages = usize::try_from(size).ok().and_then(Aligned::new).ok_or_else(|| {
-            Error::Setup(format!("no memory for a RAM disk of {size} bytes"))
-        })?;
+        let pages = usize::try_from(size)
+            .ok()
+            .and_then(Aligned::new)
+            .ok_or_else(|| Error::Setup(format!("no memory for a RAM disk of {size} bytes")))?;
         Ok(Medium { store: Store::Ram(pages), block_size, blocks, read_only, latency })
     }
 
@@ -237,7 +236,13 @@ impl Medium {
         match &self.store {
             Store::File(file) => {
                 let sync = fua || file.sync_writes;
-                return Step::Transfer(Transfer { write: true, sync, offset, left: length, done: 0 });
+                return Step::Transfer(Transfer {
+                    write: true,
+                    sync,
+                    offset,
+                    left: length,
+                    done: 0,
+                });
             }
             Store::Ram(pages) => copy_ram(pages, offset, length, &chain.data_out, true),
             Store::Null => {}

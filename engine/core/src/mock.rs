@@ -45,12 +45,7 @@ impl Layout {
         let entries = u64::from(size);
         let available = base + DESCRIPTOR_BYTES * entries;
         let used = (available + 6 + 2 * entries).next_multiple_of(4);
-        Self {
-            size,
-            descriptors: base,
-            available,
-            used,
-        }
+        Self { size, descriptors: base, available, used }
     }
 
     /// The first guest address behind the ring.
@@ -98,20 +93,12 @@ pub struct Segment {
 impl Segment {
     /// A buffer that the device reads.
     pub fn readable(address: u64, len: u32) -> Self {
-        Self {
-            address,
-            len,
-            writable: false,
-        }
+        Self { address, len, writable: false }
     }
 
     /// A buffer that the device writes.
     pub fn writable(address: u64, len: u32) -> Self {
-        Self {
-            address,
-            len,
-            writable: true,
-        }
+        Self { address, len, writable: true }
     }
 
     fn descriptor(self, next: Option<u16>) -> Descriptor {

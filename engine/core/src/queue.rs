@@ -126,9 +126,9 @@ impl Queue {
         let memory = &self.memory.memory;
         let taken = match &mut self.body {
             Body::Commands(ring) => ring.take(memory, slot),
-            Body::Raw(ring) => ring.take(memory, RAW, &mut slot.chain).map(|head| {
-                head.map(|head| slot.head = head).is_some()
-            }),
+            Body::Raw(ring) => ring
+                .take(memory, RAW, &mut slot.chain)
+                .map(|head| head.map(|head| slot.head = head).is_some()),
         };
         match taken {
             Ok(true) => {
@@ -274,8 +274,7 @@ impl Queue {
             Body::Raw(ring) => ring.rebind(memory)?,
         }
         self.memory.waiting.borrow_mut().push(Arc::clone(ticket));
-        self.memory =
-            Rc::new(MemoryUse { memory: Arc::clone(memory), waiting: Vec::new().into() });
+        self.memory = Rc::new(MemoryUse { memory: Arc::clone(memory), waiting: Vec::new().into() });
         Ok(())
     }
 

@@ -180,7 +180,12 @@ fn unmap(medium: &Medium, length: u16, buffers: &Buffers, ended: &AtomicBool) ->
 }
 
 /// Make a range read as zeros and give its space back, where that can be done.
-fn discard(medium: &Medium, offset: u64, length: u64, ended: &AtomicBool) -> Result<(), Box<Outcome>> {
+fn discard(
+    medium: &Medium,
+    offset: u64,
+    length: u64,
+    ended: &AtomicBool,
+) -> Result<(), Box<Outcome>> {
     match &medium.store {
         Store::File(file) => match file.punch(offset, length) {
             // VPD B2h promises LBPRZ, so blocks that cannot be given back are zeroed.
@@ -250,7 +255,12 @@ fn fill(
     })
 }
 
-fn store(medium: &Medium, offset: u64, part: &[iovec; 1], count: usize) -> Result<(), Box<Outcome>> {
+fn store(
+    medium: &Medium,
+    offset: u64,
+    part: &[iovec; 1],
+    count: usize,
+) -> Result<(), Box<Outcome>> {
     let mut source = Buffers::with_capacity(1);
     source.push(part[0].iov_base.cast(), count);
     match &medium.store {
@@ -358,8 +368,7 @@ fn each_piece(
 }
 
 fn piece(size: usize) -> Result<Aligned, Box<Outcome>> {
-    Aligned::new(size)
-        .ok_or_else(|| host(&std::io::Error::from_raw_os_error(libc::ENOMEM), false))
+    Aligned::new(size).ok_or_else(|| host(&std::io::Error::from_raw_os_error(libc::ENOMEM), false))
 }
 
 fn copy_in(buffer: &Aligned, at: usize, data: &[u8]) {

@@ -96,10 +96,9 @@ impl Uring {
             return;
         }
         let flags = if self.deferred { 1 } else { 0 }; // IORING_ENTER_GETEVENTS
-        // SAFETY: the entries are valid, see `push`; no signal mask is passed.
-        let _ = unsafe {
-            self.ring.submitter().enter::<libc::sigset_t>(queued as u32, 0, flags, None)
-        };
+                                                       // SAFETY: the entries are valid, see `push`; no signal mask is passed.
+        let _ =
+            unsafe { self.ring.submitter().enter::<libc::sigset_t>(queued as u32, 0, flags, None) };
     }
 
     /// The next completion: token and result.

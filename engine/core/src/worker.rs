@@ -13,14 +13,10 @@ use crate::cdb;
 use crate::counters::add;
 use crate::error::{Error, Result, RingFault};
 use crate::gate::Gate;
-use crate::mailbox::{
-    Event, Mailbox, NewQueue, Order, Outbox, QueueKind, Selector, Ticket,
-};
+use crate::mailbox::{Event, Mailbox, NewQueue, Order, Outbox, QueueKind, Selector, Ticket};
 use crate::map::Map;
 use crate::medium::{Medium, Step, Store, Transfer};
-use crate::outcome::{
-    Outcome, Service, TASK_SET_FULL, UNRECOVERED_READ_ERROR, WRITE_ERROR,
-};
+use crate::outcome::{Outcome, Service, TASK_SET_FULL, UNRECOVERED_READ_ERROR, WRITE_ERROR};
 use crate::pool::{Job, Pool};
 use crate::queue::Queue;
 use crate::slot::{Holder, Slot, Token};
@@ -81,7 +77,8 @@ impl Worker {
     /// # Errors
     /// The host gives no epoll.
     pub fn new(index: usize, mailbox: Arc<Mailbox>, shared: Shared) -> Result<Self> {
-        let epoll = Epoll::new().map_err(|source| Error::Io { context: "make an epoll", source })?;
+        let epoll =
+            Epoll::new().map_err(|source| Error::Io { context: "make an epoll", source })?;
         let uring = if shared.io_uring { Uring::new() } else { None };
         let worker = Worker {
             index,
@@ -197,9 +194,8 @@ impl Worker {
             return;
         }
         let slot = &mut queue.slots[slot_id];
-        let entry = slot
-            .address
-            .and_then(|(target, lun)| map.and_then(|map| map.find(target, lun)));
+        let entry =
+            slot.address.and_then(|(target, lun)| map.and_then(|map| map.find(target, lun)));
         slot.generation = map.map_or(0, |map| map.generation);
         slot.mapping = entry.map_or(0, |entry| entry.mapping);
         let opcode = slot.cdb[0];
@@ -254,7 +250,7 @@ impl Worker {
             }
             Step::Slow(work) => {
                 slot.medium = Some(medium);
-                self.to_pool(id, queue, slot_id, work);
+                self.defer_to_pool(id, queue, slot_id, work);
             }
         }
     }
@@ -270,7 +266,7 @@ impl Worker {
             if !buffers.aligned(file.alignment) {
                 add(&queue.counters.bounced, 1);
                 let work = Slow::Transfer(*moving);
-                self.to_pool(id, queue, slot_id, work);
+                self.defer_to_pool(id, queue, slot_id, work);
                 return;
             }
             let tried = if !moving.write {
@@ -283,7 +279,9 @@ impl Worker {
             };
             match tried {
                 Some(Ok(moved)) if moved > 0 => moved_on(slot, moved),
-                Some(Ok(_)) => return self.finish(id, queue, slot_id, cut_short(&queue.slots[slot_id])),
+                Some(Ok(_)) => {
+                    return self.finish(id, queue, slot_id, cut_short(&queue.slots[slot_id]))
+                }
                 Some(Err(error)) => {
                     let errno = error.raw_os_error().unwrap_or(libc::EIO);
                     return self.failed(id, queue, slot_id, errno);
@@ -301,21 +299,16 @@ impl Worker {
         match &mut self.uring {
             Some(uring) => {
                 slot.holder = Holder::Kernel;
-                let token = Token {
-                    thread: self.index,
-                    queue: id,
-                    slot: slot_id,
-                    sequence: slot.sequence,
-                };
-                let buffers =
-                    if work.write { &slot.chain.data_out } else { &slot.chain.data_in };
+                let token =
+                    Token { thread: self.index, queue: id, slot: slot_id, sequence: slot.sequence };
+                let buffers = if work.write { &slot.chain.data_out } else { &slot.chain.data_in };
                 uring.transfer(fd, buffers, work, token.pack());
             }
-            None => self.to_pool(id, queue, slot_id, Slow::Transfer(work)),
+            None => self.defer_to_pool(id, queue, slot_id, Slow::Transfer(work)),
         }
     }
 
-    fn to_pool(&mut self, id: usize, queue: &mut Queue, slot_id: usize, work: Slow) {
+    fn defer_to_pool(&mut self, id: usize, queue: &mut Queue, slot_id: usize, work: Slow) {
         let token = self.token(id, slot_id, &queue.slots[slot_id]);
         let slot = &mut queue.slots[slot_id];
         let Some(medium) = slot.medium.clone() else { return };
@@ -489,7 +482,7 @@ impl Worker {
             }
             Err(_) if matches!(-result, libc::EAGAIN | libc::EINTR) => {
                 let work = Slow::Transfer(slot.transfer);
-                self.to_pool(id, queue, slot_id, work);
+                self.defer_to_pool(id, queue, slot_id, work);
             }
             Err(_) => self.failed(id, queue, slot_id, -result),
         }

@@ -1,12 +1,7 @@
 //! Rings that break the rules: each gets its own error, none panics, loops or reaches beyond
 //! guest memory.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test may fail so"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail so")]
 
 mod support;
 
@@ -24,12 +19,7 @@ use vhost_pvscsi_core::ring::split::SplitRing;
 const SIZE: u16 = 8;
 
 fn plain(address: u64, len: u32, flags: u16, next: u16) -> Descriptor {
-    Descriptor {
-        address,
-        len,
-        flags,
-        next,
-    }
+    Descriptor { address, len, flags, next }
 }
 
 /// What a ring of these descriptors, the first of which is available, is refused with.
@@ -45,16 +35,8 @@ fn fault_of(table: &[Descriptor], inner: &[Descriptor]) -> RingFault {
     rig.driver.publish();
     let before = rig.ring.position();
     let fault = rig.take().unwrap_err();
-    assert_eq!(
-        rig.ring.position(),
-        before,
-        "a broken chain was counted as taken"
-    );
-    assert_eq!(
-        rig.take(),
-        Err(fault),
-        "the second look found something else"
-    );
+    assert_eq!(rig.ring.position(), before, "a broken chain was counted as taken");
+    assert_eq!(rig.take(), Err(fault), "the second look found something else");
     fault
 }
 
@@ -90,11 +72,7 @@ fn malformed_indirect_tables_are_refused() {
     let inner = plain(BUFFERS + 4096, 16, 0, 0);
     for len in [0, 1, 15, 17, 16 * 1024 + 16, u32::MAX, u32::MAX - 15] {
         let table = plain(BUFFERS, len, DESC_INDIRECT, 0);
-        assert_eq!(
-            fault_of(&[table], &[inner]),
-            RingFault::BadIndirect,
-            "length {len}"
-        );
+        assert_eq!(fault_of(&[table], &[inner]), RingFault::BadIndirect, "length {len}");
     }
     let both = plain(BUFFERS, 16, DESC_INDIRECT | DESC_NEXT, 1);
     assert_eq!(fault_of(&[both, inner], &[inner]), RingFault::BadIndirect);
@@ -108,14 +86,10 @@ fn malformed_indirect_tables_are_refused() {
 #[test]
 fn indirect_tables_are_refused_where_they_were_not_negotiated() {
     let mut rig = rig(SIZE, true, 0);
-    let layout = vhost_pvscsi_core::ring::split::Layout {
-        indirect: false,
-        ..layout(&rig.driver, true, 0)
-    };
+    let layout =
+        vhost_pvscsi_core::ring::split::Layout { indirect: false, ..layout(&rig.driver, true, 0) };
     rig.ring = SplitRing::new(layout, &rig.memory).unwrap();
-    rig.driver
-        .add_indirect(&[Segment::readable(BUFFERS + 4096, 64)], BUFFERS)
-        .unwrap();
+    rig.driver.add_indirect(&[Segment::readable(BUFFERS + 4096, 64)], BUFFERS).unwrap();
     rig.driver.publish();
     assert_eq!(rig.take(), Err(RingFault::BadIndirect));
 }
@@ -139,33 +113,22 @@ fn buffers_and_tables_outside_memory_are_refused() {
         }
         let inner = plain(address, len, 0, 0);
         let table = plain(BUFFERS, 16, DESC_INDIRECT, 0);
-        assert_eq!(
-            fault_of(&[table], &[inner]),
-            RingFault::BadAddress(address, len)
-        );
+        assert_eq!(fault_of(&[table], &[inner]), RingFault::BadAddress(address, len));
     }
     for address in [0, BASE - 8, END, END - 8, u64::MAX - 7, u64::MAX - 15] {
         let fault = fault_of(&[plain(address, 16, DESC_INDIRECT, 0)], &[]);
-        assert!(
-            matches!(fault, RingFault::BadAddress(..)),
-            "{address:#x}: {fault}"
-        );
+        assert!(matches!(fault, RingFault::BadAddress(..)), "{address:#x}: {fault}");
     }
 }
 
 #[test]
 fn a_readable_buffer_behind_a_writable_one_is_refused() {
-    let chain = [
-        plain(BUFFERS, 16, DESC_WRITE | DESC_NEXT, 1),
-        plain(BUFFERS, 16, 0, 0),
-    ];
+    let chain = [plain(BUFFERS, 16, DESC_WRITE | DESC_NEXT, 1), plain(BUFFERS, 16, 0, 0)];
     assert_eq!(fault_of(&chain, &[]), RingFault::Order);
     let table = plain(BUFFERS, 32, DESC_INDIRECT, 0);
     assert_eq!(fault_of(&[table], &chain), RingFault::Order);
-    let outer = [
-        plain(BUFFERS, 16, DESC_WRITE | DESC_NEXT, 1),
-        plain(BUFFERS, 16, DESC_INDIRECT, 0),
-    ];
+    let outer =
+        [plain(BUFFERS, 16, DESC_WRITE | DESC_NEXT, 1), plain(BUFFERS, 16, DESC_INDIRECT, 0)];
     assert_eq!(fault_of(&outer, &chain[1..]), RingFault::Order);
 }
 
@@ -194,23 +157,16 @@ fn one_head_may_be_available_many_times_and_is_only_repeated() {
 
 #[test]
 fn a_table_across_two_regions_and_off_alignment_is_legal() {
-    for address in [
-        BASE + REGION as u64 - 8,
-        BASE + REGION as u64 - 16,
-        BUFFERS + 3,
-    ] {
+    for address in [BASE + REGION as u64 - 8, BASE + REGION as u64 - 16, BUFFERS + 3] {
         let mut rig = rig(SIZE, true, 0);
-        let entries = [
-            plain(BUFFERS + 4096, 100, DESC_NEXT, 1),
-            plain(BUFFERS + 8192, 200, DESC_WRITE, 0),
-        ];
+        let entries =
+            [plain(BUFFERS + 4096, 100, DESC_NEXT, 1), plain(BUFFERS + 8192, 200, DESC_WRITE, 0)];
         let bytes: Vec<u8> = entries.iter().flat_map(|entry| entry.to_bytes()).collect();
         for (position, byte) in (address..).zip(bytes) {
             let region = usize::from(position >= BASE + REGION as u64);
             rig.regions[region].write(position, &[byte]);
         }
-        rig.driver
-            .set_descriptor(0, plain(address, 32, DESC_INDIRECT, 0));
+        rig.driver.set_descriptor(0, plain(address, 32, DESC_INDIRECT, 0));
         rig.driver.make_available(0);
         rig.driver.publish();
         assert_eq!(rig.take(), Ok(Some(0)));
@@ -238,10 +194,7 @@ fn rings_outside_memory_or_misaligned_cannot_be_made() {
     bad.push(changed(good, |layout| layout.available += 1));
     bad.push(changed(good, |layout| layout.used += 2));
     for layout in bad {
-        assert!(
-            SplitRing::new(layout, &rig.memory).is_err(),
-            "{layout:?} was taken"
-        );
+        assert!(SplitRing::new(layout, &rig.memory).is_err(), "{layout:?} was taken");
     }
 }
 
@@ -263,27 +216,18 @@ fn scribble(rig: &Rig, stop: &Arc<AtomicBool>) -> thread::JoinHandle<()> {
         let mut random = Random(99);
         while !stop.load(Ordering::Relaxed) {
             let index = random.below(u64::from(layout.size));
-            let table = if random.percent(50) {
-                layout.descriptors
-            } else {
-                BUFFERS
-            };
+            let table = if random.percent(50) { layout.descriptors } else { BUFFERS };
             let word = random.next();
             match random.below(4) {
                 0 => memory.write(table + index * 16, &(BASE + word % 0x30_0000).to_le_bytes()),
                 1 => memory.write(table + index * 16 + 8, &(word as u32 % 5000).to_le_bytes()),
-                2 => memory.write(
-                    table + index * 16 + 12,
-                    &[word as u8 & 7, 0, (word >> 8) as u8 % 9, 0],
-                ),
+                2 => memory
+                    .write(table + index * 16 + 12, &[word as u8 & 7, 0, (word >> 8) as u8 % 9, 0]),
                 _ => memory.write(layout.available + 4 + index * 2, &[word as u8 % 9, 0]),
             }
             if random.percent(5) {
                 let ahead = (word % 10) as u16;
-                memory.write(
-                    layout.available + 2,
-                    &start.wrapping_add(ahead).to_le_bytes(),
-                );
+                memory.write(layout.available + 2, &start.wrapping_add(ahead).to_le_bytes());
             }
         }
     })
@@ -313,10 +257,7 @@ fn memory_that_changes_while_it_is_read_leads_nowhere_else() {
     }
     stop.store(true, Ordering::Relaxed);
     writer.join().unwrap();
-    assert!(
-        taken > 0 && refused > 0,
-        "{taken} taken, {refused} refused: nothing was tried"
-    );
+    assert!(taken > 0 && refused > 0, "{taken} taken, {refused} refused: nothing was tried");
 }
 
 fn assert_inside(rig: &Rig) {
@@ -326,21 +267,10 @@ fn assert_inside(rig: &Rig) {
         start >= region as usize && end <= region as usize + REGION
     };
     let chain = &rig.chain;
-    let lists: [&Buffers; 4] = [
-        &chain.request,
-        &chain.data_out,
-        &chain.response,
-        &chain.data_in,
-    ];
+    let lists: [&Buffers; 4] = [&chain.request, &chain.data_out, &chain.response, &chain.data_in];
     for part in lists.iter().flat_map(|list| list.parts()) {
-        let (start, end) = (
-            part.iov_base as usize,
-            part.iov_base as usize + part.iov_len,
-        );
-        assert!(
-            inside(start, end, first) || inside(start, end, second),
-            "{part:?} is outside"
-        );
+        let (start, end) = (part.iov_base as usize, part.iov_base as usize + part.iov_len);
+        assert!(inside(start, end, first) || inside(start, end, second), "{part:?} is outside");
     }
 }
 
@@ -357,8 +287,5 @@ fn a_ring_whose_file_was_truncated_marks_its_memory_as_gone() {
     other.driver.publish();
     assert_eq!(other.take(), Ok(Some(other.driver.layout().size - SIZE)));
     assert!(!other.memory.gone(), "another guest's memory was marked");
-    assert!(
-        Memory::new(&[spec(&broken.regions[0])]).is_err(),
-        "a short file was mapped"
-    );
+    assert!(Memory::new(&[spec(&broken.regions[0])]).is_err(), "a short file was mapped");
 }

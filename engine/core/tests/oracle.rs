@@ -26,11 +26,7 @@ type Buffer = (u64, u32, bool);
 fn oracle_memory(rig: &Rig) -> GuestMemoryMmap {
     let ranges = rig.regions.each_ref().map(|region| {
         let file = region.file().try_clone().unwrap();
-        (
-            GuestAddress(region.guest_address()),
-            region.size(),
-            Some(FileOffset::new(file, 0)),
-        )
+        (GuestAddress(region.guest_address()), region.size(), Some(FileOffset::new(file, 0)))
     });
     GuestMemoryMmap::from_ranges_with_files(ranges).unwrap()
 }
@@ -38,15 +34,9 @@ fn oracle_memory(rig: &Rig) -> GuestMemoryMmap {
 fn oracle(rig: &Rig, memory: &GuestMemoryMmap, event_idx: bool, start: u16) -> Queue {
     let layout = rig.driver.layout();
     let mut queue = Queue::new(layout.size).unwrap();
-    queue
-        .try_set_desc_table_address(GuestAddress(layout.descriptors))
-        .unwrap();
-    queue
-        .try_set_avail_ring_address(GuestAddress(layout.available))
-        .unwrap();
-    queue
-        .try_set_used_ring_address(GuestAddress(layout.used))
-        .unwrap();
+    queue.try_set_desc_table_address(GuestAddress(layout.descriptors)).unwrap();
+    queue.try_set_avail_ring_address(GuestAddress(layout.available)).unwrap();
+    queue.try_set_used_ring_address(GuestAddress(layout.used)).unwrap();
     queue.set_event_idx(event_idx);
     queue.set_next_avail(start);
     queue.set_next_used(start);
@@ -59,12 +49,7 @@ fn oracle(rig: &Rig, memory: &GuestMemoryMmap, event_idx: bool, start: u16) -> Q
 fn ask_oracle(queue: &mut Queue, memory: &GuestMemoryMmap) -> Option<(u16, Vec<Buffer>)> {
     let chain = queue.pop_descriptor_chain(memory)?;
     let head = chain.head_index();
-    Some((
-        head,
-        chain
-            .map(|d| (d.addr().0, d.len(), d.is_write_only()))
-            .collect(),
-    ))
+    Some((head, chain.map(|d| (d.addr().0, d.len(), d.is_write_only())).collect()))
 }
 
 fn host_ranges(rig: &Rig, buffers: &[Buffer]) -> [Ranges; 2] {
@@ -85,11 +70,7 @@ fn random_segments(random: &mut Random, most: u64) -> Vec<Segment> {
             true => BASE + REGION as u64 - len / 2,
             false => BUFFERS + random.below(room),
         };
-        Segment {
-            address,
-            len: len as u32,
-            writable: position >= readable,
-        }
+        Segment { address, len: len as u32, writable: position >= readable }
     };
     (0..count).map(segment).collect()
 }
@@ -142,14 +123,8 @@ fn walk_round(
     for segments in built {
         let head = rig.take().unwrap().unwrap();
         let (oracle_head, theirs) = ask_oracle(queue, memory).unwrap();
-        let wanted: Vec<Buffer> = segments
-            .iter()
-            .map(|s| (s.address, s.len, s.writable))
-            .collect();
-        assert_eq!(
-            wanted, theirs,
-            "seed {seed}: virtio-queue reads something else"
-        );
+        let wanted: Vec<Buffer> = segments.iter().map(|s| (s.address, s.len, s.writable)).collect();
+        assert_eq!(wanted, theirs, "seed {seed}: virtio-queue reads something else");
         assert_eq!(rig.taken(), host_ranges(rig, &wanted), "seed {seed}");
         assert_eq!(head, oracle_head, "seed {seed}");
         heads.push(head);
@@ -171,9 +146,7 @@ fn give_back(
     for batch in heads.chunks(1 + random.below(4) as usize) {
         let near = rig.driver.used_index().wrapping_add(random.below(6) as u16);
         rig.driver.set_used_event(near.wrapping_sub(3));
-        batch
-            .iter()
-            .for_each(|head| rig.ring.push(*head, u32::from(*head) * 3));
+        batch.iter().for_each(|head| rig.ring.push(*head, u32::from(*head) * 3));
         let ours = rig.ring.publish();
         while let Some(used) = rig.driver.pop() {
             let used = used.unwrap();
@@ -213,12 +186,7 @@ fn random_descriptor(random: &mut Random, size: u16) -> Descriptor {
         _ => random.below(3000) as u32,
     };
     let next = random.below(u64::from(size) + 1) as u16;
-    Descriptor {
-        address,
-        len,
-        flags,
-        next,
-    }
+    Descriptor { address, len, flags, next }
 }
 
 /// virtio 1.2, 2.7.4 and 2.7.5, read as plainly as can be: the chain's buffers, or None.
@@ -232,12 +200,8 @@ fn plain_reading(rig: &Rig, head: u16) -> Option<Vec<Buffer>> {
         if index >= entries || std::mem::replace(&mut seen[usize::from(index)], true) {
             return None;
         }
-        let Descriptor {
-            address,
-            len,
-            flags,
-            next,
-        } = read_entry(rig, table.checked_add(16 * u64::from(index))?)?;
+        let Descriptor { address, len, flags, next } =
+            read_entry(rig, table.checked_add(16 * u64::from(index))?)?;
         if flags & DESC_INDIRECT != 0 {
             let count = len / 16;
             if inside || flags & DESC_NEXT != 0 || len % 16 != 0 || !(1..=1024).contains(&count) {
@@ -253,9 +217,7 @@ fn plain_reading(rig: &Rig, head: u16) -> Option<Vec<Buffer>> {
         }
         buffers.push((address, len, flags & DESC_WRITE != 0));
         if flags & DESC_NEXT == 0 {
-            return buffers
-                .is_sorted_by_key(|buffer| buffer.2)
-                .then_some(buffers);
+            return buffers.is_sorted_by_key(|buffer| buffer.2).then_some(buffers);
         }
         index = next;
     }
@@ -293,10 +255,7 @@ fn any_table_is_read_by_the_rules_or_refused() {
             }
         }
     }
-    assert!(
-        legal > 5_000 && illegal > 5_000,
-        "one-sided: {legal} legal, {illegal} illegal"
-    );
+    assert!(legal > 5_000 && illegal > 5_000, "one-sided: {legal} legal, {illegal} illegal");
 }
 
 /// Whether a random table was legal; an error where somebody thinks otherwise.
@@ -307,12 +266,10 @@ fn try_random_table(
 ) -> Result<bool, String> {
     let size = rig.driver.layout().size;
     for index in 0..size {
-        rig.driver
-            .set_descriptor(index, random_descriptor(random, size));
+        rig.driver.set_descriptor(index, random_descriptor(random, size));
     }
     for entry in 0..72 {
-        rig.driver
-            .set_indirect(BUFFERS, entry, random_descriptor(random, 6));
+        rig.driver.set_indirect(BUFFERS, entry, random_descriptor(random, 6));
     }
     let head = random.below(u64::from(size) + 1) as u16;
     rig.driver.make_available(head);
@@ -324,9 +281,7 @@ fn try_random_table(
     };
     let (wanted, taken) = (host_ranges(rig, &buffers), rig.taken());
     if found != head || taken != wanted {
-        return Err(format!(
-            "ours {found} {taken:?}, by the rules {head} {wanted:?}"
-        ));
+        return Err(format!("ours {found} {taken:?}, by the rules {head} {wanted:?}"));
     }
     match ask_oracle(&mut oracle(rig, memory, true, 0), memory) {
         Some(theirs) if theirs == (head, buffers) => Ok(true),
@@ -349,19 +304,12 @@ fn kicks_are_asked_for_as_virtio_queue_does() {
             }
             rig.driver.publish();
             if random.percent(50) {
-                assert_eq!(
-                    rig.take().unwrap(),
-                    ask_oracle(&mut queue, &memory).map(|(h, _)| h)
-                );
+                assert_eq!(rig.take().unwrap(), ask_oracle(&mut queue, &memory).map(|(h, _)| h));
             }
             let (more, event) = (rig.ring.arm(), rig.driver.available_event());
             assert_eq!(more, queue.enable_notification(&memory).unwrap());
             assert_eq!(rig.driver.used_flags() & USED_NO_NOTIFY, 0);
-            assert_eq!(
-                event,
-                rig.driver.available_event(),
-                "another avail_event was asked for"
-            );
+            assert_eq!(event, rig.driver.available_event(), "another avail_event was asked for");
         }
     }
 }
@@ -374,19 +322,13 @@ fn a_driver_without_event_idx_is_heard_by_flags() {
         rig.driver.set_available_flags(flags);
         rig.driver.add(&buffer).unwrap();
         rig.ring.disarm();
-        assert!(
-            !rig.driver.publish(),
-            "a kick was wanted though none was asked for"
-        );
+        assert!(!rig.driver.publish(), "a kick was wanted though none was asked for");
         let head = rig.take().unwrap().unwrap();
         rig.ring.push(head, 0);
         assert_eq!(rig.ring.publish(), wanted);
         assert!(!rig.ring.arm());
         rig.driver.add(&buffer).unwrap();
-        assert!(
-            rig.driver.publish(),
-            "no kick was wanted though one was asked for"
-        );
+        assert!(rig.driver.publish(), "no kick was wanted though one was asked for");
         let head = rig.take().unwrap().unwrap();
         rig.ring.push(head, 0);
         assert_eq!(rig.ring.publish(), wanted);

@@ -1,11 +1,15 @@
 """Opening images: what the engine is told, and what a person is told."""
 
+import errno
 import os
+import shutil
 import socket
+import subprocess
+from pathlib import Path
 
 import pytest
 
-from vhost_pvscsi.devices.opening import open_backing
+from vhost_pvscsi.devices.opening import _opening_hint, open_backing
 from vhost_pvscsi.devices.pdev import parse_lun
 from vhost_pvscsi.errors import ConfigurationError, DeviceBusyError, DeviceError
 
@@ -22,10 +26,6 @@ def image(tmp_path):
     return path
 
 
-def flags(fd):
-    return os.readlink(f"/proc/self/fd/{fd}"), os.get_blocking(fd)
-
-
 def test_an_image_is_measured(image):
     with open_backing(spec(image)) as backing:
         assert (backing.size, backing.read_only, backing.block_device) == (1 << 20, False, False)
@@ -36,20 +36,20 @@ def test_an_image_is_measured(image):
 
 
 def test_descriptors_are_given_back(image):
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     backing = open_backing(spec(image))
     backing.close()
     backing.close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_a_scratch_file_lies_beside_the_image_without_a_name(image):
     with open_backing(spec(image)) as backing:
         if backing.scratch_fd < 0:
             pytest.skip("this file system has no O_TMPFILE; set TMPDIR to one that has")
-        assert os.fstat(backing.scratch_fd).st_dev == os.stat(image).st_dev
+        assert os.fstat(backing.scratch_fd).st_dev == image.stat().st_dev
         assert os.fstat(backing.scratch_fd).st_nlink == 0
-    assert os.listdir(image.parent) == ["disk.img"]
+    assert list(image.parent.iterdir()) == [image]
 
 
 def test_a_read_only_unit_cannot_be_written(image):
@@ -82,13 +82,12 @@ def test_one_image_twice_is_refused_unless_not_locked(image):
             pass
 
 
-def test_a_refused_image_is_closed_again(image):
-    before = len(os.listdir("/proc/self/fd"))
+def test_a_refused_image_is_closed_again(tmp_path):
+    short = make(tmp_path / "short", 1000)
+    before = len(list(Path("/proc/self/fd").iterdir()))
     with pytest.raises(ConfigurationError):
-        open_backing(spec(image.parent / "short", "ro")) if make(
-            image.parent / "short", 1000
-        ) else None
-    assert len(os.listdir("/proc/self/fd")) == before
+        open_backing(spec(short))
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def make(path, size):
@@ -147,9 +146,44 @@ def test_a_path_through_a_file_is_told_as_the_system_says_it(image):
         open_backing(spec(image / "x"))
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anything; run as another user")
-def test_an_image_that_may_not_be_written_hints_at_ro(image):
-    image.chmod(0o444)
-    with pytest.raises(DeviceError, match="Permission denied") as caught:
-        open_backing(spec(image))
-    assert caught.value.hint == "ro attaches it read-only"
+@pytest.mark.parametrize(
+    ("number", "options", "hint"),
+    [
+        (errno.EACCES, "", "ro attaches it read-only"),
+        (errno.EROFS, "cache=none", "ro attaches it read-only"),
+        (errno.EINVAL, "cache=none", "cache=writeback"),
+        (errno.EINVAL, "cache=directsync", "cache=writethrough"),
+    ],
+)
+def test_what_cannot_be_opened_says_what_would_do(number, options, hint):
+    """The hint alone: root, as whom tests may run, is refused by no permission."""
+    assert hint in _opening_hint(OSError(number, ""), spec("a", options))
+
+
+@pytest.fixture
+def loop(image):
+    losetup = shutil.which("losetup")
+    if losetup is None or os.geteuid() != 0:
+        pytest.skip("loop devices need root and losetup: run as root with util-linux")
+    made = subprocess.run(
+        [losetup, "--find", "--show", image], capture_output=True, text=True, check=False
+    )
+    if made.returncode:
+        pytest.skip(f"no loop device to be had: {made.stderr.strip()}; modprobe loop")
+    device = made.stdout.strip()
+    yield device
+    subprocess.run([losetup, "--detach", device], check=True)
+
+
+def test_a_block_device_is_measured_and_held(loop):
+    with open_backing(spec(loop)) as backing:
+        assert (backing.size, backing.block_device, backing.scratch_fd) == (1 << 20, True, -1)
+        assert backing.unmap
+        assert backing.identity_source == f"file:{loop}"
+        with pytest.raises(DeviceBusyError, match="is mounted or in use") as caught:
+            open_backing(spec(loop))
+        assert caught.value.hint == "unmount it or end its other user"
+        with pytest.raises(OSError, match="Device or resource busy"):
+            os.open(loop, os.O_RDONLY | os.O_EXCL)
+    with open_backing(spec(loop, "ro")), open_backing(spec(loop, "ro")):
+        pass

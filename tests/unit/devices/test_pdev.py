@@ -129,7 +129,11 @@ def test_cache_modes_are_qemus(cache, direct, sync):
         ("0:0:0:0=ram:-1", "'-1' is not a size", "64M"),
         ("0:0:0:0=ram:1.5G", "'1.5G' is not a size", "64M"),
         ("0:0:0:0=ram:8388608T", "is not a size", "64M"),
-        ("0:0:0:0=ram:1000", "size 1000 is not a multiple of the block size 512", "multiple of 512"),
+        (
+            "0:0:0:0=ram:1000",
+            "size 1000 is not a multiple of the block size 512",
+            "multiple of 512",
+        ),
         ("0:0:0:0=ram:1536,block-size=4096", "block size 4096", "block-size=512 would do"),
     ],
 )
@@ -143,7 +147,9 @@ def test_mistakes_name_the_value_and_what_would_be_right(text, message, hint):
 @given(st.text())
 def test_any_text_is_a_lun_or_a_configuration_error(text):
     for candidate in (text, f"0:0:0:0={text}", f"0:0:0:0=null:1M,{text}"):
+        hint = "none needed"
         try:
             parse_lun(candidate)
         except ConfigurationError as error:
-            assert error.hint
+            hint = error.hint
+        assert hint

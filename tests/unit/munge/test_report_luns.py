@@ -9,7 +9,7 @@ from vhost_pvscsi.scsi import sense
 from vhost_pvscsi.scsi.request import Reply, Request
 from vhost_pvscsi.translation import Mapping
 
-UNIT_ALONE = Reply(data=bytes.fromhex("0000000800000000" "0000000000000000"))
+UNIT_ALONE = Reply(data=bytes.fromhex("00000008000000000000000000000000"))
 
 
 def munged(luns, *, select=0, allocation=1 << 20, reply=UNIT_ALONE):
@@ -38,7 +38,9 @@ def test_any_allocation_length_cuts_the_data_but_not_the_length(allocation):
     assert munged(range(3), allocation=allocation).data == whole[:allocation]
 
 
-@pytest.mark.parametrize(("select", "size"), [(0, 24), (1, 8), (2, 24), (0x10, 8), (0x11, 24), (0x12, 8)])
+@pytest.mark.parametrize(
+    ("select", "size"), [(0, 24), (1, 8), (2, 24), (0x10, 8), (0x11, 24), (0x12, 8)]
+)
 def test_select_report(select, size):
     assert len(munged([0, 1], select=select).data) == size
 

@@ -28,7 +28,7 @@ def test_a_lun_out_of_range_is_an_error_of_ours(lun):
 
 def test_lists_are_sorted_and_begin_with_their_length():
     assert lun_list([300, 2, 0]).hex() == (
-        "00000018" "00000000" "0000000000000000" "0002000000000000" "412c000000000000"
+        "000000180000000000000000000000000002000000000000412c000000000000"
     )
 
 
@@ -40,7 +40,8 @@ def test_any_number_of_luns_fits(count):
 
 
 @pytest.mark.parametrize(
-    ("select", "listed"), [(0, True), (1, False), (2, True), (0x10, False), (0x11, True), (0x12, False)]
+    ("select", "listed"),
+    [(0, True), (1, False), (2, True), (0x10, False), (0x11, True), (0x12, False)],
 )
 def test_select_report_chooses_kinds_of_units(select, listed):
     assert is_selection(select)

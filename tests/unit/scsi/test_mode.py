@@ -7,11 +7,11 @@ PAGES = {ModePage.CONTROL: b"\x0a\x01\x11", ModePage.ERROR_RECOVERY: b"\x01\x01\
 
 
 def test_pages_are_as_the_standard_lays_them_out():
-    assert mode.error_recovery().hex() == "010a" "80000000000000000000"
-    assert mode.caching(write_cache=True).hex() == "0812" "04" + "00" * 17
+    assert mode.error_recovery().hex() == "010a80000000000000000000"
+    assert mode.caching(write_cache=True).hex() == "081204" + "00" * 17
     assert mode.caching(write_cache=False).hex() == "0812" + "00" * 18
-    assert mode.control().hex() == "0a0a" "02100000" "0000" "ffff" "0000"
-    assert mode.informational_exceptions().hex() == "1c0a" "08" + "00" * 9
+    assert mode.control().hex() == "0a0a021000000000ffff0000"
+    assert mode.informational_exceptions().hex() == "1c0a08" + "00" * 9
 
 
 def test_nothing_is_changeable():
@@ -27,9 +27,9 @@ def test_headers_have_length_flags_and_descriptor_length():
 
 
 def test_block_descriptors():
-    assert mode.short_block_descriptor(0x1000, 512).hex() == "00001000" "00000200"
-    assert mode.short_block_descriptor(1 << 40, 4096).hex() == "ffffffff" "00001000"
-    assert mode.long_block_descriptor(1 << 40, 4096).hex() == "0000010000000000" "00000000" "00001000"
+    assert mode.short_block_descriptor(0x1000, 512).hex() == "0000100000000200"
+    assert mode.short_block_descriptor(1 << 40, 4096).hex() == "ffffffff00001000"
+    assert mode.long_block_descriptor(1 << 40, 4096).hex() == "00000100000000000000000000001000"
 
 
 def test_pages_are_chosen_by_code_and_subpage():

@@ -85,8 +85,15 @@ def test_every_reserved_bit_is_refused_with_a_pointer_at_it(command):
             cdb[byte] |= 1 << bit
             reply = command.parse(bytes(cdb))
             assert isinstance(reply, Reply)
-            assert reply.sense[2] == 5 and reply.sense[12:14].hex() == "2400"
+            assert reply.sense[2] == 5
+            assert reply.sense[12:14].hex() == "2400"
             assert reply.sense[15:18] == bytes([0xC8 | bit, 0, byte])
+
+
+def test_vendor_specific_bits_of_control_are_ignored_and_naca_is_not():
+    tur = opcodes.command(Opcode.TEST_UNIT_READY)
+    assert not isinstance(tur.parse(bytes([0, 0, 0, 0, 0, 0xC0])), Reply)
+    assert isinstance(tur.parse(bytes([0, 0, 0, 0, 0, 0x04])), Reply)
 
 
 def test_bytes_after_a_command_do_not_count():

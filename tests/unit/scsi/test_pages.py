@@ -68,6 +68,6 @@ def test_read_capacity():
     data = capacity.read_capacity_16(
         0x1FF, 512, physical_exponent=3, provisioned=True, reads_zeros=True
     )
-    assert data.hex() == "00000000000001ff" "00000200" "00" "03" "c000" + "00" * 16
+    assert data.hex() == "00000000000001ff000002000003c000" + "00" * 16
     plain = capacity.read_capacity_16(0x1FF, 512, reads_zeros=True)
     assert plain[12:16].hex() == "00000000"  # LBPRZ says nothing without LBPME

@@ -20,7 +20,7 @@ def test_fixed_format_leaves_out_information_that_does_not_fit():
 
 def test_fixed_format_points_at_a_field_of_bytes():
     data = sense.fixed(sense.INVALID_FIELD_IN_CDB, pointer=FieldPointer(2))
-    assert data.hex() == "700005000000000a000000002400" "00" "c00002"
+    assert data.hex() == "700005000000000a00000000240000c00002"
 
 
 def test_fixed_format_points_at_a_bit_of_a_parameter_list():

@@ -73,6 +73,11 @@ class VhostUserTransport:
         """The engine's number for this front-end, as its events name it."""
         return self._rings.id
 
+    @property
+    def leaving(self) -> bool:
+        """Whether `run` is about to return: the front-end has left, or was told to."""
+        return self._end.done() or self._connection.hung_up
+
     async def run(self) -> str:
         """Serve the front-end until it leaves; the reason, in one line, for the log.
 

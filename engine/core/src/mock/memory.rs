@@ -36,24 +36,12 @@ impl SharedMemory {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice touches nothing of ours.
         let base = unsafe {
-            libc::mmap(
-                ptr::null_mut(),
-                len,
-                protection,
-                libc::MAP_SHARED,
-                file.as_raw_fd(),
-                0,
-            )
+            libc::mmap(ptr::null_mut(), len, protection, libc::MAP_SHARED, file.as_raw_fd(), 0)
         };
         if base == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        Ok(Self {
-            file,
-            base: base.cast(),
-            len,
-            guest,
-        })
+        Ok(Self { file, base: base.cast(), len, guest })
     }
 
     /// The memfd, to be passed to the device's side.
@@ -80,10 +68,7 @@ impl SharedMemory {
     pub fn pointer(&self, address: u64, len: usize) -> *mut u8 {
         let offset = address.wrapping_sub(self.guest);
         let fits = offset <= self.len as u64 && len as u64 <= self.len as u64 - offset;
-        assert!(
-            fits,
-            "{len} bytes at {address:#x} are outside the shared memory"
-        );
+        assert!(fits, "{len} bytes at {address:#x} are outside the shared memory");
         // SAFETY: offset lies within the mapping, checked above.
         unsafe { self.base.add(offset as usize) }
     }
@@ -112,10 +97,7 @@ impl SharedMemory {
     /// A 16-bit word of a ring.
     pub(super) fn word(&self, address: u64) -> &AtomicU16 {
         let pointer = self.pointer(address, 2).cast::<u16>();
-        assert!(
-            pointer.is_aligned(),
-            "ring word at {address:#x} is not aligned"
-        );
+        assert!(pointer.is_aligned(), "ring word at {address:#x} is not aligned");
         // SAFETY: in range, aligned, lives as long as self; the other side uses atomics too.
         unsafe { AtomicU16::from_ptr(pointer) }
     }

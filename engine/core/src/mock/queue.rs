@@ -36,10 +36,7 @@ pub struct DriverQueue {
 impl DriverQueue {
     /// An empty ring: clears its three parts.
     pub fn new(memory: Arc<SharedMemory>, layout: Layout, event_idx: bool) -> Self {
-        assert!(
-            layout.size.is_power_of_two(),
-            "a ring's size is a power of two"
-        );
+        assert!(layout.size.is_power_of_two(), "a ring's size is a power of two");
         let entries = usize::from(layout.size);
         memory.write(layout.descriptors, &vec![0; entries * 16]);
         memory.write(layout.available, &vec![0; 6 + entries * 2]);
@@ -87,9 +84,7 @@ impl DriverQueue {
         assert!(self.added == self.taken, "the ring is in use");
         (self.added, self.published, self.taken) = (index, index, index);
         self.set_available_index(index);
-        self.memory
-            .word(self.layout.used + 2)
-            .store(index.to_le(), Ordering::Release);
+        self.memory.word(self.layout.used + 2).store(index.to_le(), Ordering::Release);
     }
 
     /// Add a chain of descriptors of the ring's own table; None where too few are free.
@@ -116,12 +111,7 @@ impl DriverQueue {
         if let Some((inner, table)) = tail {
             self.write_table(inner, table);
             let len = (inner.len() * 16) as u32;
-            let entry = Descriptor {
-                address: table,
-                len,
-                flags: DESC_INDIRECT,
-                next: 0,
-            };
+            let entry = Descriptor { address: table, len, flags: DESC_INDIRECT, next: 0 };
             next = self.link(entry, None);
         }
         for segment in segments.iter().rev() {
@@ -179,8 +169,7 @@ impl DriverQueue {
         }
         let slot = u64::from(self.taken % self.layout.size);
         let mut entry = [0; 8];
-        self.memory
-            .read(self.layout.used + 4 + USED_ENTRY_BYTES * slot, &mut entry);
+        self.memory.read(self.layout.used + 4 + USED_ENTRY_BYTES * slot, &mut entry);
         self.taken = self.taken.wrapping_add(1);
         let [a, b, c, d, e, f, g, h] = entry;
         let id = u32::from_le_bytes([a, b, c, d]);
@@ -225,11 +214,7 @@ impl DriverQueue {
 
     /// The device's index of the used ring.
     pub fn used_index(&self) -> u16 {
-        u16::from_le(
-            self.memory
-                .word(self.layout.used + 2)
-                .load(Ordering::Acquire),
-        )
+        u16::from_le(self.memory.word(self.layout.used + 2).load(Ordering::Acquire))
     }
 
     /// The device's `USED_*` flags.
@@ -252,10 +237,7 @@ impl DriverQueue {
 
     /// Write an entry of any table.
     pub fn set_indirect(&self, table: u64, index: u16, entry: Descriptor) {
-        self.memory.write(
-            table + DESCRIPTOR_BYTES * u64::from(index),
-            &entry.to_bytes(),
-        );
+        self.memory.write(table + DESCRIPTOR_BYTES * u64::from(index), &entry.to_bytes());
     }
 
     /// Write one slot of the available ring; `index` is taken modulo the ring's size.
@@ -267,24 +249,18 @@ impl DriverQueue {
 
     /// Write the available index; what was written before is visible before it.
     pub fn set_available_index(&self, index: u16) {
-        self.memory
-            .word(self.layout.available + 2)
-            .store(index.to_le(), Ordering::Release);
+        self.memory.word(self.layout.available + 2).store(index.to_le(), Ordering::Release);
     }
 
     /// Write the available ring's flags.
     pub fn set_available_flags(&self, flags: u16) {
-        self.memory
-            .word(self.layout.available)
-            .store(flags.to_le(), Ordering::Relaxed);
+        self.memory.word(self.layout.available).store(flags.to_le(), Ordering::Relaxed);
     }
 
     /// Write `used_event`: the index at which the driver wants a call (virtio 1.2, 2.7.7).
     pub fn set_used_event(&self, index: u16) {
         let address = self.layout.available + 4 + 2 * u64::from(self.layout.size);
-        self.memory
-            .word(address)
-            .store(index.to_le(), Ordering::Relaxed);
+        self.memory.word(address).store(index.to_le(), Ordering::Relaxed);
     }
 }
 

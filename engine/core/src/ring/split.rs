@@ -255,8 +255,7 @@ impl SplitRing {
             }
             // SAFETY: index < size; the table is mapped and aligned to 16. Volatile: one copy
             // of what the guest may change.
-            let descriptor =
-                unsafe { self.descriptors.add(usize::from(index)).read_volatile() };
+            let descriptor = unsafe { self.descriptors.add(usize::from(index)).read_volatile() };
             if descriptor.flags & F_INDIRECT != 0 {
                 // virtio 1.2, 2.7.5.3.1: not together with NEXT.
                 if !self.layout.indirect || descriptor.flags & F_NEXT != 0 {

@@ -78,7 +78,9 @@ fn decode(header: &[u8; REQUEST], slot: &mut Slot) {
     // REPORT LUNS well known LUN is C1h 01h. Anything else addresses nothing.
     let [first, target, high, low, rest @ ..] = header;
     let address = match (first, high) {
-        (1, 0x00..=0x7f) => Some((u32::from(*target), u32::from(high & 0x3f) << 8 | u32::from(*low))),
+        (1, 0x00..=0x7f) => {
+            Some((u32::from(*target), u32::from(high & 0x3f) << 8 | u32::from(*low)))
+        }
         (1, 0xc1) if *low == 1 => Some((u32::from(*target), WELL_KNOWN_LUN)),
         (0xc1, _) if *target == 1 => Some((0, WELL_KNOWN_LUN)),
         _ => None,

@@ -21,10 +21,7 @@ pub const END: u64 = BASE + 2 * REGION as u64;
 pub const BUFFERS: u64 = BASE + 0x1_0000;
 
 /// Header sizes that put both sides' headers into pieces.
-pub const FRAMING: Framing = Framing {
-    request: 51,
-    response: 108,
-};
+pub const FRAMING: Framing = Framing { request: 51, response: 108 };
 
 /// A small random generator with a seed: a failure can be had again.
 pub struct Random(pub u64);
@@ -71,13 +68,7 @@ pub fn rig(size: u16, event_idx: bool, start: u16) -> Rig {
     driver.start_at(start);
     let memory = Memory::new(&regions.each_ref().map(|region| spec(region))).unwrap();
     let ring = SplitRing::new(layout(&driver, event_idx, start), &memory).unwrap();
-    Rig {
-        regions,
-        driver,
-        memory,
-        ring,
-        chain: Chain::default(),
-    }
+    Rig { regions, driver, memory, ring, chain: Chain::default() }
 }
 
 impl Rig {

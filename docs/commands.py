@@ -1,0 +1,59 @@
+"""Writes docs/commands.md from the opcode table: `python docs/commands.py`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vhost_pvscsi.devices.emulated.disk import COMMANDS
+from vhost_pvscsi.scsi.opcodes import Access, Command
+
+PAGE = Path(__file__).with_name("commands.md")
+
+HEAD = """\
+# Commands of the emulated disk
+
+This page is written by `python docs/commands.py` from the table in `vhost_pvscsi/scsi/opcodes.py`;
+a test fails where the two differ. A guest gets the same from REPORT SUPPORTED OPERATION CODES.
+
+- *Usage* is the CDB usage data (SPC-5): the operation code, and the service action if there is
+  one, then a mask of the bits that mean something. In a command that is not the medium's, any
+  other bit that is set gets ILLEGAL REQUEST, INVALID FIELD IN CDB, with a pointer at the bit; the
+  two vendor specific bits of the CONTROL byte are ignored.
+- *Medium* commands are done by the engine, on the short road where nothing stands in the way.
+- *UA*: whether a pending unit attention is reported by the command ("yes"), passed by ("no"), or
+  told in its data ("data").
+- *Timeout* is the recommended command timeout in seconds.
+
+Every other operation code gets ILLEGAL REQUEST, INVALID COMMAND OPERATION CODE, and every other
+service action of these INVALID FIELD IN CDB.
+
+| code | command | defined in | data | medium | UA | timeout | usage |
+|---|---|---|---|---|---|---|---|
+"""
+
+
+def render() -> str:
+    """Make the page."""
+    return HEAD + "".join(_row(command) for command in COMMANDS)
+
+
+def _row(command: Command) -> str:
+    code = f"{command.opcode:02X}h"
+    if command.service_action is not None:
+        code += f"/{command.service_action:02X}h"
+    attention = "no" if command.ignores_attention else "yes"
+    cells = (
+        code,
+        command.name,
+        command.source,
+        command.direction.value,
+        command.access.value if command.access is not Access.OTHER else "-",
+        "data" if command.name == "REQUEST SENSE" else attention,
+        str(command.timeout),
+        f"`{command.usage_data.hex(' ')}`",
+    )
+    return f"| {' | '.join(cells)} |\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render(), encoding="utf-8")
