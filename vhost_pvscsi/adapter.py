@@ -65,6 +65,7 @@ class Adapter:
         self._transport: VhostUserTransport | None = None
         self._departed = asyncio.Event()
         self._departed.set()
+        self._draining = False
 
     # -- LUNs
 
@@ -131,6 +132,9 @@ class Adapter:
                 return
             # A guest that is started again at once may be quicker than the end of the last one.
             await self._departed.wait()
+        if self._draining:
+            sock.close()
+            return
         transport = VhostUserTransport(
             Connection(sock), self._host, self, name=f"host {self.number}"
         )
@@ -147,7 +151,8 @@ class Adapter:
             self._departed.set()
 
     async def drain(self) -> None:
-        """Finish what is in flight and let the front-end go."""
+        """Finish what is in flight, let the front-end go, and take no other."""
+        self._draining = True
         if self._transport is not None:
             await self._transport.drain()
         await self._departed.wait()

@@ -206,7 +206,7 @@ def prepare(arguments: argparse.Namespace) -> Bench:
     memory = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else arguments.directory
     store = Store(
         size=arguments.size * MIB,
-        file=arguments.directory / "disk.img",
+        file=arguments.directory / f"disk-{os.getpid()}.img",
         tmpfs=memory / f"vhost-pvscsi-bench-{os.getpid()}.img",
     )
     return Bench(

@@ -79,7 +79,7 @@ class Daemon:
         )
         assert self._process.stderr is not None
         self._log = processes.LogPump(self._process.stderr, self._log_path)
-        wanted = len(self.sockets)
+        wanted = len(self.sockets) + len(self._descriptors)
         if not self._log.wait_for(_says_listening, count=wanted, timeout=_START_TIMEOUT):
             processes.end(self._process)
             raise DaemonError(
@@ -128,6 +128,24 @@ class Daemon:
             self._process = None
         if status != 0:
             raise DaemonError(f"it ended with exit status {status}:\n{self.log()}")
+
+    def wait(self, timeout: float) -> int:
+        """Wait until it ends by itself; its exit status.
+
+        Raises:
+            DaemonError: it does not.
+        """
+        try:
+            status = self._running().wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise DaemonError(f"it did not end by itself within {timeout:g} s") from None
+        self._process = None
+        return status
+
+    def wait_for_log(self, text: str, *, timeout: float = 10.0) -> bool:
+        """Wait for a line of its log that holds `text`; False where none comes in time."""
+        assert self._log is not None
+        return self._log.wait_for(lambda line: text in line, count=1, timeout=timeout)
 
     def kill(self) -> None:
         """End it without warning."""
@@ -178,4 +196,4 @@ def _says_connected(line: str) -> bool:
 
 
 def _says_listening(line: str) -> bool:
-    return "listening on" in line
+    return "listening on" in line or "connected on" in line

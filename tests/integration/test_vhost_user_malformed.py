@@ -99,7 +99,7 @@ def kick_without_memory_of_the_ring(peer: Peer) -> None:
 
 #: What is sent, and what the log says of it.
 CASES: dict[str, tuple[Callable[[Peer], None], str]] = {
-    "noise": (raw(b"\xa5" * 64), "protocol version 1, not 1"),
+    "noise": (raw(b"\xa0" * 64), "protocol version 0, not 1"),
     "HTTP": (raw(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"), "protocol version"),
     "version 2": (raw(struct.pack("<III", 1, 2, 0)), "GET_FEATURES: protocol version 2, not 1"),
     "a reply": (raw(struct.pack("<III", 1, 5, 0)), "GET_FEATURES: a reply to nothing we asked"),

@@ -150,6 +150,8 @@ impl Worker {
         let chain = std::mem::take(&mut self.slots[slot].chain);
         let added = self.add(slot, &chain);
         self.slots[slot].chain = chain;
+        // As Linux does: visible at once to a device that is awake, kicked once for the batch.
+        self.queue.show();
         added
     }
 

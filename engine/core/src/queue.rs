@@ -207,7 +207,13 @@ impl Queue {
             Body::Commands(ring) => ring.publish(),
             Body::Raw(ring) => ring.publish(),
         };
-        if let (true, Some(call)) = (wanted, &self.call) {
+        if wanted {
+            self.notify();
+        }
+    }
+
+    fn notify(&self) {
+        if let Some(call) = &self.call {
             let one = 1u64;
             // SAFETY: eight bytes from a local. A full counter (EAGAIN) is signalled already.
             unsafe { libc::write(call.as_raw_fd(), (&raw const one).cast(), 8) };
@@ -262,6 +268,10 @@ impl Queue {
             }
         }
         self.call = call;
+        // QEMU gives another eventfd when the guest unmasks an interrupt, and looks at the old
+        // one only before we have read that message: what was signalled there in between would
+        // be lost, and the guest wait for ever. A notification too many harms nobody.
+        self.notify();
     }
 
     /// Use other memory for what is taken next; what is in flight keeps the old.

@@ -143,6 +143,12 @@ impl DriverQueue {
         self.added = self.added.wrapping_add(1);
     }
 
+    /// Show the device what was added, without asking whether it wants a kick: that is left
+    /// to `publish`, which comes once for all that was shown.
+    pub fn show(&self) {
+        self.set_available_index(self.added);
+    }
+
     /// Show the device what was added; true where it wants a kick for it.
     pub fn publish(&mut self) -> bool {
         let before = self.published;
