@@ -37,6 +37,7 @@ QUEUE_EVENT: Final = 1
 QUEUE_REQUEST: Final = 2
 
 #: Limits of the medium executor (VPD page B0h tells the guest).
+MAX_TRANSFER_BYTES: Final[int]
 MAX_UNMAP_BLOCKS: Final[int]
 MAX_UNMAP_DESCRIPTORS: Final[int]
 MAX_WRITE_SAME_BLOCKS: Final[int]
@@ -74,8 +75,11 @@ class Medium:
     def null(*, size: int, block_size: int, read_only: bool, latency_us: int = 0) -> Medium:
         """Reads give zeros, writes are forgotten."""
     @staticmethod
-    def opcodes() -> frozenset[int]:
-        """Operation codes that the medium executor implements."""
+    def commands() -> dict[int, tuple[bool, bytes]]:
+        """What the medium executor implements, by operation code.
+
+        Whether the command changes the medium or makes changes stable; its CDB usage mask.
+        """
     @property
     def write_policy(self) -> str:
         """How writes reach the host: `nowait`, `inline`, `io_uring`, `pool` or `memory`."""

@@ -91,7 +91,8 @@ class Adapter:
         """
         mapping_id = self._engine.new_mapping()
         table = self._table.attach(address, unit, mapping_id)
-        await self._swap(table)
+        # The engine first: until our own table has the mapping, its commands find an absent unit.
+        await self._tell_engine(table)
         gate = self._host.gate(mapping_id)
 
         async def keep(cause: Cause, shut: bool) -> None:
@@ -100,13 +101,13 @@ class Adapter:
             else:
                 gate.open(_GATE_REASONS[cause])
 
-        self._attached[mapping_id] = unit, keep
         await unit.connect(self.nexus, keep)
+        self._attached[mapping_id] = unit, keep
+        self._table = table
         # Only now may workers finish its commands: everything that shuts the gate has done so.
         gate.open(GateReason.NEW)
 
-    async def _swap(self, table: Table) -> None:
-        self._table = table
+    async def _tell_engine(self, table: Table) -> None:
         entries = [
             MapEntry(
                 mapping.address.target,
@@ -177,7 +178,7 @@ class Adapter:
         reply = Reply(service=Service.ABORTED)
         try:
             if mapping.id in self._offline:
-                reply = sense.check_condition(sense.INITIALIZING_COMMAND_REQUIRED)
+                reply = sense.check_condition(sense.LOGICAL_UNIT_FAILURE)
             else:
                 reply = await pipeline.serve(request, mapping)
         finally:

@@ -177,7 +177,7 @@ def _translated() -> Iterator[None]:
 
 
 #: Operation codes that the medium executor implements.
-MEDIUM_OPCODES: frozenset[int] = _engine.Medium.opcodes()
+MEDIUM_OPCODES: frozenset[int] = frozenset(_engine.Medium.commands())
 
 
 class Engine:

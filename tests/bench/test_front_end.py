@@ -64,6 +64,22 @@ def test_what_is_written_is_read_back(front_end: Path, store: Store, form: tuple
 
 
 @needs_peer
+@pytest.mark.parametrize("depth", [1, 32])
+def test_rate_times_latency_is_the_depth(front_end: Path, store: Store, depth: int) -> None:
+    """Little's law: wrong units, a wrong window or an idle slot break it.
+
+    It says nothing about single latencies: those of one slot add up to the time that passed,
+    whatever each of them is.
+    """
+    options = ("--iodepth", str(depth), "--seconds", "0.5", "--ramp", "0.2")
+    status, found, errors = run(front_end, Medium.NULL, store, *options)
+    assert status == 0, errors
+    assert found is not None
+    assert found["lat_p50_us"] > 0
+    assert found["iops"] * found["lat_mean_us"] / 1e6 == pytest.approx(depth, rel=0.1)
+
+
+@needs_peer
 def test_wrong_data_makes_the_run_fail(front_end: Path, store: Store) -> None:
     options = ("--rw", "read", "--verify", "--requests", "10")
     status, found, errors = run(front_end, Medium.NULL, store, *options)

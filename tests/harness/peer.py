@@ -66,7 +66,8 @@ class Peer:
         """Send any bytes."""
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         sent = self.socket.sendmsg([data], rights)
-        self.socket.sendall(data[sent:])
+        if rest := data[sent:]:  # sending nothing is an error too when the peer has left
+            self.socket.sendall(rest)
 
     def receive(self, what: str) -> tuple[int, int, bytes]:
         """Wait for a message: request, flags, payload."""

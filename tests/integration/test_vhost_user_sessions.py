@@ -15,8 +15,6 @@ from tests.harness.memory import MIB, GuestMemory
 from tests.harness.peer import Peer
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.harness.daemon import Daemon
 
     from .conftest import MakeDaemon
@@ -214,7 +212,7 @@ def test_stopping_the_daemon_finishes_what_is_in_flight(server: Daemon) -> None:
         assert all(guest.wait(one).good for one in pending)
 
 
-def test_a_front_end_that_vanishes_is_followed_at_once(server: Daemon, folder: Path) -> None:
+def test_a_front_end_that_vanishes_is_followed_at_once(server: Daemon) -> None:
     """Its slow commands are ended early: the next one does not wait for them."""
     for _ in range(3):
         with FrontEnd(server.socket) as guest:

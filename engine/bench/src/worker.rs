@@ -13,6 +13,8 @@ use crate::signals::Signals;
 
 /// How often a waiting worker looks whether the back-end still lives.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How much later than the used index a call may come.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// Where one request in flight has its parts in guest memory.
 #[derive(Clone, Debug)]
@@ -106,8 +108,10 @@ impl Worker {
         self.kick_if_wanted()?;
         while self.queue.in_flight() > 0 {
             self.wait(plan.stall)?;
-            now = plan.clock.now();
             while let Some(used) = self.next_used()? {
+                // Read for each: what is resubmitted below may come back in this very loop,
+                // and with one time for all it would seem to have taken none.
+                now = plan.clock.now();
                 let slot = self.owners[usize::from(used.head)];
                 self.finish(slot, used.len, plan, now);
                 self.submit(slot, plan, &mut addresses, now, &mut left)?;
@@ -229,6 +233,11 @@ impl Worker {
         while self.queue.enable_call() {
             if self.signals.called(LOOK_EVERY.min(stall))? {
                 self.tally.calls += 1;
+            } else if self.queue.has_used() && !self.signals.called(GRACE)? {
+                // Looking again would hide it: a guest would sleep on.
+                self.tally.errors += 1;
+                let text = "a request came back and the call asked for it did not".to_owned();
+                self.tally.first_error.get_or_insert(text);
             }
             if since.elapsed() >= stall && !self.queue.has_used() {
                 let (queue, in_flight) = (self.index, self.queue.in_flight());

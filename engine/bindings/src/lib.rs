@@ -20,6 +20,7 @@ fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("QUEUE_CONTROL", engine::QUEUE_CONTROL)?;
     module.add("QUEUE_EVENT", engine::QUEUE_EVENT)?;
     module.add("QUEUE_REQUEST", engine::QUEUE_REQUEST)?;
+    module.add("MAX_TRANSFER_BYTES", vhost_pvscsi_core::medium::MAX_TRANSFER_BYTES)?;
     module.add("MAX_UNMAP_BLOCKS", vhost_pvscsi_core::medium::MAX_UNMAP_BLOCKS)?;
     module.add("MAX_UNMAP_DESCRIPTORS", vhost_pvscsi_core::medium::MAX_UNMAP_DESCRIPTORS)?;
     module.add("MAX_WRITE_SAME_BLOCKS", vhost_pvscsi_core::medium::MAX_WRITE_SAME_BLOCKS)?;

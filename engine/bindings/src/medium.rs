@@ -1,12 +1,13 @@
 //! `Medium`: a disk's blocks, made by Python.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pyo3::prelude::*;
 use vhost_pvscsi_core::backend::FileOptions;
-use vhost_pvscsi_core::cdb::OPCODES;
+use vhost_pvscsi_core::cdb::COMMANDS;
+use vhost_pvscsi_core::gate::Access;
 use vhost_pvscsi_core::medium::Medium;
 
 use crate::error::to_python;
@@ -55,9 +56,8 @@ impl PyMedium {
     }
 
     #[staticmethod]
-    fn opcodes(py: Python<'_>) -> PyResult<Py<pyo3::types::PyFrozenSet>> {
-        let codes: HashSet<u8> = OPCODES.iter().map(|(code, _)| *code).collect();
-        Ok(pyo3::types::PyFrozenSet::new(py, codes)?.unbind())
+    fn commands() -> HashMap<u8, (bool, &'static [u8])> {
+        COMMANDS.iter().map(|row| (row.opcode, (row.access == Access::Write, row.usage))).collect()
     }
 
     #[getter]

@@ -67,30 +67,93 @@ pub enum ByteCheck {
     OneBlock,
 }
 
-/// Operation codes that `parse` knows, with what they do.
-pub const OPCODES: &[(u8, Access)] = &[
-    (0x08, Access::Read),
-    (0x0a, Access::Write),
-    (0x28, Access::Read),
-    (0x2a, Access::Write),
-    (0x2f, Access::Read),
-    (0x35, Access::Write),
-    (0x41, Access::Write),
-    (0x42, Access::Write),
-    (0x88, Access::Read),
-    (0x8a, Access::Write),
-    (0x8f, Access::Read),
-    (0x91, Access::Write),
-    (0x93, Access::Write),
-    (0xa8, Access::Read),
-    (0xaa, Access::Write),
-    (0xaf, Access::Read),
+/// A command of the medium's: its operation code, what it does, which bits of its CDB mean
+/// something here (SPC-5, "CDB usage data"; the last byte is CONTROL). `vhost_pvscsi/scsi/
+/// opcodes.py` describes all commands; a test there holds these rows against it.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// Operation code.
+    pub opcode: u8,
+    /// What it does to the medium.
+    pub access: Access,
+    /// CDB usage, as long as the CDB.
+    pub usage: &'static [u8],
+}
+
+const fn row(opcode: u8, access: Access, usage: &'static [u8]) -> Row {
+    Row { opcode, access, usage }
+}
+
+const fn usage_6() -> [u8; 6] {
+    [0xff, 0x1f, 0xff, 0xff, 0xff, 0]
+}
+
+const fn usage_10(flags: u8) -> [u8; 10] {
+    [0xff, flags, 0xff, 0xff, 0xff, 0xff, 0x3f, 0xff, 0xff, 0]
+}
+
+const fn usage_12(flags: u8) -> [u8; 12] {
+    [0xff, flags, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x3f, 0]
+}
+
+const fn usage_16(flags: u8) -> [u8; 16] {
+    let mut usage = [0xff; 16];
+    usage[1] = flags;
+    usage[14] = 0x3f;
+    usage[15] = 0;
+    usage
+}
+
+/// DPO and FUA; RDPROTECT and WRPROTECT must be 0: no protection information is kept.
+const CACHING: u8 = 0x18;
+/// DPO and BYTCHK.
+const CHECKING: u8 = 0x16;
+/// IMMED.
+const IMMEDIATE: u8 = 0x02;
+
+/// All commands that `parse` knows.
+pub const COMMANDS: [Row; 16] = [
+    row(0x08, Access::Read, &usage_6()),
+    row(0x0a, Access::Write, &usage_6()),
+    row(0x28, Access::Read, &usage_10(CACHING)),
+    row(0x2a, Access::Write, &usage_10(CACHING)),
+    row(0x2f, Access::Read, &usage_10(CHECKING)),
+    row(0x35, Access::Write, &usage_10(IMMEDIATE)),
+    // UNMAP; ANCHOR needs anchored blocks, which no file has.
+    row(0x41, Access::Write, &usage_10(0x08)),
+    row(0x42, Access::Write, &[0xff, 0, 0, 0, 0, 0, 0x3f, 0xff, 0xff, 0]),
+    row(0x88, Access::Read, &usage_16(CACHING)),
+    row(0x8a, Access::Write, &usage_16(CACHING)),
+    row(0x8f, Access::Read, &usage_16(CHECKING)),
+    row(0x91, Access::Write, &usage_16(IMMEDIATE)),
+    // UNMAP and NDOB.
+    row(0x93, Access::Write, &usage_16(0x09)),
+    row(0xa8, Access::Read, &usage_12(CACHING)),
+    row(0xaa, Access::Write, &usage_12(CACHING)),
+    row(0xaf, Access::Read, &usage_12(CHECKING)),
 ];
+
+/// Row numbers by operation code, `COMMANDS.len()` for what is not the medium's.
+const INDEX: [u8; 256] = {
+    let mut index = [COMMANDS.len() as u8; 256];
+    let mut position = 0;
+    while position < COMMANDS.len() {
+        index[COMMANDS[position].opcode as usize] = position as u8;
+        position += 1;
+    }
+    index
+};
+
+/// The row of an operation code; None for one that is not the medium's.
+#[must_use]
+pub fn command(opcode: u8) -> Option<&'static Row> {
+    COMMANDS.get(usize::from(INDEX[usize::from(opcode)]))
+}
 
 /// What a command does to the medium; None for one that is not the medium's.
 #[must_use]
 pub fn access(opcode: u8) -> Option<Access> {
-    OPCODES.iter().find(|(code, _)| *code == opcode).map(|(_, access)| *access)
+    command(opcode).map(|row| row.access)
 }
 
 /// Take the fields out of a CDB of at least 16 bytes.
@@ -98,35 +161,45 @@ pub fn access(opcode: u8) -> Option<Access> {
 /// # Errors
 /// The CHECK CONDITION to answer with: a field is not supported or reserved bits are set.
 pub fn parse(cdb: &[u8; 32]) -> Result<Command, Box<Outcome>> {
-    let opcode = cdb[0];
+    let Some(row) = command(cdb[0]) else {
+        return Err(Box::new(Outcome::check(INVALID_OPERATION_CODE)));
+    };
+    refuse_reserved(cdb, row.usage)?;
     let (lba, blocks) = extent(cdb);
-    let command = match opcode {
+    Ok(match cdb[0] {
         0x08 | 0x28 | 0xa8 | 0x88 => Command::Read { lba, blocks },
         0x0a => Command::Write { lba, blocks, fua: false },
         0x2a | 0xaa | 0x8a => Command::Write { lba, blocks, fua: cdb[1] & 0x08 != 0 },
         0x35 | 0x91 => Command::Flush { lba, blocks },
         0x2f | 0xaf | 0x8f => Command::Verify { lba, blocks, check: byte_check(cdb)? },
-        0x41 => write_same(cdb, lba, blocks, false)?,
-        0x93 => write_same(cdb, lba, blocks, cdb[1] & 0x01 != 0)?,
-        0x42 => {
-            // ANCHOR needs anchored blocks, which no file has.
-            if cdb[1] & 0x01 != 0 {
-                return Err(invalid_field(1));
-            }
-            Command::Unmap { length: u16::from_be_bytes([cdb[7], cdb[8]]) }
-        }
-        _ => return Err(Box::new(Outcome::check(INVALID_OPERATION_CODE))),
-    };
-    // RDPROTECT, WRPROTECT, VRPROTECT: no protection information is kept.
-    let protected = !matches!(opcode, 0x08 | 0x0a | 0x35 | 0x91 | 0x42);
-    if protected && cdb[1] & 0xe0 != 0 {
-        return Err(invalid_field(1));
-    }
-    Ok(command)
+        0x42 => Command::Unmap { length: u16::from_be_bytes([cdb[7], cdb[8]]) },
+        opcode => Command::WriteSame {
+            lba,
+            blocks,
+            unmap: cdb[1] & 0x08 != 0,
+            no_data: opcode == 0x93 && cdb[1] & 0x01 != 0,
+        },
+    })
 }
 
-fn invalid_field(byte: u16) -> Box<Outcome> {
-    Box::new(Outcome::check(INVALID_FIELD_IN_CDB).with_field(byte))
+/// Refuse a CDB with a bit set that means nothing here (SPC-5 4.2.5.1), NACA among them: ACA is
+/// not supported. The top bits of CONTROL are vendor specific and ignored.
+fn refuse_reserved(cdb: &[u8; 32], usage: &[u8]) -> Result<(), Box<Outcome>> {
+    for (byte, (value, used)) in cdb.iter().zip(usage).enumerate() {
+        let mut stray = value & !used;
+        if byte + 1 == usage.len() {
+            stray &= 0x3f;
+        }
+        if stray != 0 {
+            // byte < 16, and a byte that is not 0 has a highest bit from 0 to 7.
+            return Err(invalid_field(byte as u16, 7 - stray.leading_zeros() as u8));
+        }
+    }
+    Ok(())
+}
+
+fn invalid_field(byte: u16, bit: u8) -> Box<Outcome> {
+    Box::new(Outcome::check(INVALID_FIELD_IN_CDB).with_field(byte, bit))
 }
 
 fn byte_check(cdb: &[u8; 32]) -> Result<ByteCheck, Box<Outcome>> {
@@ -134,21 +207,8 @@ fn byte_check(cdb: &[u8; 32]) -> Result<ByteCheck, Box<Outcome>> {
         0 => Ok(ByteCheck::Medium),
         1 => Ok(ByteCheck::Blocks),
         3 => Ok(ByteCheck::OneBlock),
-        _ => Err(invalid_field(1)),
+        _ => Err(invalid_field(1, 2)),
     }
-}
-
-fn write_same(
-    cdb: &[u8; 32],
-    lba: u64,
-    blocks: u32,
-    no_data: bool,
-) -> Result<Command, Box<Outcome>> {
-    // ANCHOR as above; the obsolete PBDATA and LBDATA of WRITE SAME (10) likewise.
-    if cdb[1] & 0x10 != 0 || (cdb[0] == 0x41 && cdb[1] & 0x06 != 0) {
-        return Err(invalid_field(1));
-    }
-    Ok(Command::WriteSame { lba, blocks, unmap: cdb[1] & 0x08 != 0, no_data })
 }
 
 /// First block and number of blocks, by the length of the CDB.

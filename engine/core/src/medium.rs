@@ -21,6 +21,10 @@ pub const MAX_UNMAP_DESCRIPTORS: u16 = 255;
 /// Most blocks one WRITE SAME may write.
 pub const MAX_WRITE_SAME_BLOCKS: u32 = 0x3f_ffff;
 
+/// Most bytes one READ, WRITE or comparing VERIFY may move: 65535 sectors, what QEMU's
+/// vhost-user-scsi tells the guest (`max_sectors`).
+pub const MAX_TRANSFER_BYTES: u64 = 0xffff * 512;
+
 /// Where the blocks are.
 #[derive(Debug)]
 pub enum Store {
@@ -146,11 +150,13 @@ impl Medium {
         match command {
             Command::Read { lba, blocks } => {
                 let (offset, length) = self.extent(lba, blocks.into())?;
+                transferable(length)?;
                 needs(&chain.data_in, length)?;
                 Ok(self.read(offset, length, chain))
             }
             Command::Write { lba, blocks, fua } => {
                 let (offset, length) = self.extent(lba, blocks.into())?;
+                transferable(length)?;
                 needs(&chain.data_out, length)?;
                 self.writable()?;
                 Ok(self.write(offset, length, fua, chain))
@@ -190,6 +196,7 @@ impl Medium {
             ByteCheck::Blocks => length,
             ByteCheck::OneBlock => self.block_size.into(),
         };
+        transferable(compared)?;
         needs(&chain.data_out, compared)?;
         Ok(Step::Slow(Slow::Verify { offset, length, compared }))
     }
@@ -274,6 +281,14 @@ impl Medium {
             _ => Err(Box::new(Outcome::check(LBA_OUT_OF_RANGE).with_information(lba))),
         }
     }
+}
+
+fn transferable(length: u64) -> std::result::Result<(), Box<Outcome>> {
+    // SBC-4 6.6.4: more than MAXIMUM TRANSFER LENGTH.
+    if length > MAX_TRANSFER_BYTES {
+        return Err(Box::new(Outcome::check(INVALID_FIELD_IN_CDB)));
+    }
+    Ok(())
 }
 
 fn needs(buffers: &Buffers, length: u64) -> std::result::Result<(), Box<Outcome>> {

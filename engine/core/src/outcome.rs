@@ -134,10 +134,11 @@ impl Outcome {
         self
     }
 
-    /// The same with a field pointer into the CDB (SPC-5 4.4.2.4.2).
+    /// The same with a field pointer to a bit of the CDB (SPC-5 4.4.2.4.2).
     #[must_use]
-    pub fn with_field(mut self, byte: u16) -> Self {
-        self.sense[15] = 0xc0;
+    pub fn with_field(mut self, byte: u16, bit: u8) -> Self {
+        // SKSV, C/D, BPV, bit pointer.
+        self.sense[15] = 0x80 | 0x40 | 0x08 | (bit & 7);
         self.sense[16..18].copy_from_slice(&byte.to_be_bytes());
         self
     }

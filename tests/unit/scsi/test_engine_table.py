@@ -1,8 +1,22 @@
-"""The opcode table and the engine's medium executor name the same commands."""
+"""The opcode table and the engine's medium executor say the same of the same commands."""
 
-from vhost_pvscsi.engine import MEDIUM_OPCODES
+from vhost_pvscsi import _engine
+from vhost_pvscsi.devices.emulated import description
 from vhost_pvscsi.scsi import opcodes
+from vhost_pvscsi.scsi.opcodes import Access
 
 
 def test_medium_commands_are_those_that_the_engine_implements():
-    assert opcodes.MEDIUM_OPCODES == MEDIUM_OPCODES
+    ours = {
+        command.opcode: (command.access is not Access.READ, command.usage)
+        for command in opcodes.TABLE
+        if command.access is not Access.OTHER
+    }
+    assert ours == _engine.Medium.commands()
+
+
+def test_the_limits_that_vpd_page_b0_tells_are_the_engines():
+    assert description.TRANSPORT_LIMIT == _engine.MAX_TRANSFER_BYTES
+    assert description.MAX_UNMAP_BLOCKS == _engine.MAX_UNMAP_BLOCKS
+    assert description.MAX_UNMAP_BLOCKS == _engine.MAX_WRITE_SAME_BLOCKS
+    assert description.MAX_UNMAP_DESCRIPTORS == _engine.MAX_UNMAP_DESCRIPTORS
