@@ -64,7 +64,7 @@ class Story:
 
     def note(self, text: str) -> None:
         """Tell something."""
-        self._console.print(text, markup=False)
+        self._console.print(text, markup=False, soft_wrap=True)
 
     def summary(self) -> None:
         """Print all steps and their times."""

@@ -52,7 +52,7 @@ def test_io_goes_on_over_restarts_of_the_back_end(guest: Machine, daemon: Daemon
         for _ in range(RESTARTS):
             daemon.stop()
             daemon.start()
-            daemon.wait_connected()
+            daemon.wait_for_line("a front-end has connected")
         assert not verifying.done(), "fio ended before the last restart"
         verifying.result()
     assert "I/O error" not in guest.console.check("dmesg")

@@ -88,17 +88,6 @@ class Daemon:
             )
         return self
 
-    def wait_connected(self, *, timeout: float = _START_TIMEOUT) -> None:
-        """Wait until a front-end has connected since the start.
-
-        Raises:
-            DaemonError: none has in time.
-        """
-        self._running()
-        assert self._log is not None
-        if not self._log.wait_for(_says_connected, count=1, timeout=timeout):
-            raise DaemonError(f"waited {timeout:g} s for a front-end:\n{self.log()}")
-
     def wait_for_line(self, text: str, *, count: int = 1, timeout: float = _START_TIMEOUT) -> None:
         """Wait until it has logged `count` lines with that text since its start.
 
@@ -142,11 +131,6 @@ class Daemon:
         self._process = None
         return status
 
-    def wait_for_log(self, text: str, *, timeout: float = 10.0) -> bool:
-        """Wait for a line of its log that holds `text`; False where none comes in time."""
-        assert self._log is not None
-        return self._log.wait_for(lambda line: text in line, count=1, timeout=timeout)
-
     def kill(self) -> None:
         """End it without warning."""
         process = self._running()
@@ -189,10 +173,6 @@ class Daemon:
             self.stop()
         else:
             processes.end(self._process)
-
-
-def _says_connected(line: str) -> bool:
-    return "a front-end has connected" in line
 
 
 def _says_listening(line: str) -> bool:

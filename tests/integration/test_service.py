@@ -40,7 +40,7 @@ def test_a_second_front_end_at_the_same_time_is_turned_away(make_daemon: MakeDae
         guest.ready()
         with pytest.raises((HarnessError, ConnectionError)):
             FrontEnd(daemon.socket).start()
-        assert daemon.wait_for_log("turned away")
+        daemon.wait_for_line("turned away")
         assert guest.scsi(0, 0, cdb.read_10(0, 1), data_in=512).good, "the first one suffered"
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import resource
 import sys
 
 import click
@@ -142,6 +143,10 @@ def serve(
 
 def run(options: ServeOptions) -> int:
     """Serve until told to end; the exit status."""
+
+    # Each guest may bring hundreds of memory slots and queues, with a descriptor or two each.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
     async def main() -> int:
         return await Service(options).run()

@@ -28,6 +28,9 @@ const FIRST_QUEUE: u64 = 16;
 const MAIL: u64 = 0;
 const URING: u64 = 1;
 
+/// Requests of a long batch after which the guest is shown what is done already, so that it can
+/// prepare the next ones while we go on.
+const PUBLISH_EVERY: u32 = 8;
 /// Blocking writes into the page cache that one round may do before it defers the others.
 const INLINE_WRITES: u32 = 64;
 /// Most data-out bytes copied up for one command; longer data is the medium executor's.
@@ -163,9 +166,16 @@ impl Worker {
                 self.unarmed.push(id);
             }
             let map = self.maps.get(&queue.host).cloned();
+            let mut taken = 0;
             for _ in 0..queue.slots.len() {
                 match queue.take() {
-                    Ok(Some(slot)) => self.begin(id, &mut queue, slot, map.as_deref()),
+                    Ok(Some(slot)) => {
+                        self.begin(id, &mut queue, slot, map.as_deref());
+                        taken += 1;
+                        if taken % PUBLISH_EVERY == 0 && queue.dirty {
+                            queue.publish();
+                        }
+                    }
                     Ok(None) => break,
                     Err(fault) => {
                         self.break_session(&queue, fault);
@@ -506,11 +516,17 @@ impl Worker {
 
     fn publish(&mut self) {
         std::mem::swap(&mut self.dirty, &mut self.spare);
-        for id in self.spare.drain(..) {
-            if let Some(Some(queue)) = self.queues.get_mut(id) {
-                queue.publish();
+        for position in 0..self.spare.len() {
+            let id = self.spare[position];
+            let Some(mut queue) = self.queues.get_mut(id).and_then(Option::take) else { continue };
+            queue.publish();
+            // An answer may have been written to pages that were not there any more.
+            if queue.memory.memory.gone() {
+                self.break_session(&queue, RingFault::MemoryGone);
             }
+            self.queues[id] = Some(queue);
         }
+        self.spare.clear();
         if self.stopping > 0 {
             self.settle_stops();
         }
@@ -649,6 +665,8 @@ impl Worker {
     }
 
     fn break_session(&mut self, queue: &Queue, fault: RingFault) {
+        // What a ring looks like in memory that is gone says nothing about the guest.
+        let fault = if queue.memory.memory.gone() { RingFault::MemoryGone } else { fault };
         if !queue.broken.swap(true, Ordering::Relaxed) {
             let event = Event::Broken {
                 host: queue.host,
