@@ -31,7 +31,7 @@ _EXIT_STATUS = (
         str(REFUSED),
         "What was asked for cannot be had here, or commands in flight did not end in time.",
     ),
-    (str(MISUSE), "It was asked wrongly; nothing was opened."),
+    (str(MISUSE), "It was asked wrongly; nothing was served."),
 )
 
 
