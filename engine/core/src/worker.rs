@@ -31,6 +31,8 @@ const URING: u64 = 1;
 /// Requests of a long batch after which the guest is shown what is done already, so that it can
 /// prepare the next ones while we go on.
 const PUBLISH_EVERY: u32 = 8;
+/// Longest look for more after work was done, before sleeping.
+const LINGER: Duration = Duration::from_micros(20);
 /// Blocking writes into the page cache that one round may do before it defers the others.
 const INLINE_WRITES: u32 = 64;
 /// Most data-out bytes copied up for one command; longer data is the medium executor's.
@@ -71,7 +73,9 @@ pub struct Worker {
     stopping: usize,
     fired: Vec<Arc<Ticket>>,
     inline_left: u32,
+    /// How long to poll this time, see `stay_awake`.
     window: Duration,
+    awake_since: Instant,
 }
 
 impl Worker {
@@ -100,6 +104,7 @@ impl Worker {
             fired: Vec::new(),
             inline_left: INLINE_WRITES,
             window: shared.poll,
+            awake_since: Instant::now(),
             mailbox,
             shared,
         };
@@ -138,8 +143,14 @@ impl Worker {
             self.reap();
             self.release_held();
             self.publish();
-            if self.rearm() {
+            if !self.stay_awake() && self.rearm() {
+                let asleep = Instant::now();
                 self.wait();
+                self.awake_since = Instant::now();
+                // Polling would have paid: look longer next time.
+                if self.awake_since.saturating_duration_since(asleep) < self.shared.poll {
+                    self.window = self.shared.poll;
+                }
             }
         }
     }
@@ -610,9 +621,6 @@ impl Worker {
     }
 
     fn wait(&mut self) {
-        if !self.window.is_zero() && self.spin() {
-            return;
-        }
         let mut timeout = -1;
         if let Some(Reverse((due, _))) = self.held.peek() {
             // Rounded up: waking early would only mean waking twice.
@@ -639,29 +647,47 @@ impl Worker {
         }
     }
 
-    /// Poll for up to the window; true where something came. The window halves when nothing
-    /// does and grows back when something does, so that an idle guest costs nothing.
-    fn spin(&mut self) -> bool {
-        let end = Instant::now() + self.window;
-        while Instant::now() < end {
-            let mut found = self.mailbox.has_mail();
-            for id in 0..self.queues.len() {
-                let Some(mut queue) = self.queues[id].take() else { continue };
-                if queue.open() && queue.pending() {
-                    self.mark_ready(id, &mut queue);
-                    found = true;
-                }
-                self.queues[id] = Some(queue);
-            }
-            if found || self.uring.as_ref().is_some_and(|uring| uring.in_flight > 0) {
+    /// Look for more before asking for kicks and sleeping; true where something came.
+    ///
+    /// Without `poll` it looks for as long as it has just worked, and not longer than
+    /// `LINGER`: a guest with requests in flight sends the next ones while we answer, and to
+    /// sleep in between costs both sides a wake-up. That at most doubles the CPU time of work
+    /// that was done, and costs nothing when idle. With `poll` it looks for the window, which
+    /// halves when nothing comes and is whole again when something does.
+    fn stay_awake(&mut self) -> bool {
+        if !self.ready.is_empty() || self.mailbox.has_mail() {
+            return true;
+        }
+        let now = Instant::now();
+        let linger = now.saturating_duration_since(self.awake_since).min(LINGER);
+        let end = now + linger.max(self.window);
+        loop {
+            if self.look() {
                 self.window = self.shared.poll;
+                self.awake_since = Instant::now();
                 return true;
+            }
+            if Instant::now() >= end {
+                break;
             }
             std::hint::spin_loop();
         }
-        let floor = Duration::from_micros(1);
-        self.window = (self.window / 2).max(floor.min(self.shared.poll));
+        self.window /= 2;
         false
+    }
+
+    fn look(&mut self) -> bool {
+        let mut found = self.mailbox.has_mail();
+        for id in 0..self.queues.len() {
+            let Some(mut queue) = self.queues[id].take() else { continue };
+            // Only those that had something lately: the others are armed and will kick.
+            if queue.unarmed && queue.open() && queue.pending() {
+                self.mark_ready(id, &mut queue);
+                found = true;
+            }
+            self.queues[id] = Some(queue);
+        }
+        found
     }
 
     fn break_session(&mut self, queue: &Queue, fault: RingFault) {
