@@ -7,7 +7,6 @@ installs what it built into an environment of its own.
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -72,7 +71,7 @@ def rust(session: nox.Session) -> None:
     cargo(session, "fmt", "--manifest-path", "engine/Cargo.toml", "--all", "--check")
     cargo(session, "clippy", *ENGINE, "--all-targets", "--quiet", "--", "-D", "warnings")
     # The bindings are a module of Python's, which has tests of its own for them.
-    cargo(session, "test", *ENGINE, "--exclude", "vhost-pvscsi-bindings", "--quiet")
+    cargo(session, "test", *ENGINE, "--exclude", "vhost-pvscsi-bindings", "--release", "--quiet")
 
 
 @nox.session

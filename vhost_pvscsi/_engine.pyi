@@ -10,7 +10,9 @@ Descriptors that are passed in are duplicated; the caller keeps its own.
 """
 
 from collections.abc import Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, final
+
+__all__: list[str]
 
 #: Kinds of event: the first member of each tuple that `Engine.take` returns.
 COMMAND: Final = 0
@@ -29,7 +31,7 @@ EXECUTED: Final = 5
 #: BROKEN: host, session, queue, reason: that session's rings have stopped for good
 #: CANCEL: host, session, token, service: end this held request now
 #: EXECUTED: token, service, status, sense, transferred bytes: the end of `execute`
-Event: TypeAlias = tuple[Any, ...]
+_Event: TypeAlias = tuple[Any, ...]
 
 #: Kinds of queue.
 QUEUE_CONTROL: Final = 0
@@ -44,6 +46,7 @@ MAX_WRITE_SAME_BLOCKS: Final[int]
 #: Entries of the largest ring.
 MAX_QUEUE_SIZE: Final[int]
 
+@final
 class Medium:
     """A disk's blocks: one file, RAM or nothing. Shared by all mappings of a unit."""
 
@@ -57,13 +60,14 @@ class Medium:
         direct: bool,
         sync_writes: bool,
         block_device: bool,
-        scratch_fd: int = -1,
+        scratch_fd: int | None = None,
     ) -> Medium:
         """Blocks of a file or block device.
 
         `size` in bytes. `direct`: fd was opened with O_DIRECT. `sync_writes`: each write is
         stable when it is answered (write-through). `scratch_fd`: an empty temporary file on
-        the same file system, on which the quickest way to write is measured; -1: safe default.
+        the same file system, on which the quickest way to write is measured; without it the
+        safe default is taken.
 
         Raises:
             OSError: a probe of the file failed, or its O_DIRECT alignment exceeds block_size.
@@ -84,17 +88,18 @@ class Medium:
     def write_policy(self) -> str:
         """How writes reach the host: `nowait`, `inline`, `io_uring`, `pool` or `memory`."""
 
+@final
 class Engine:
     """The engine threads. One per process."""
 
-    def __init__(self, threads: int, *, io_uring: bool = True, poll_us: int = 0) -> None:
+    def __new__(cls, threads: int, *, io_uring: bool = True, poll_us: int = 0) -> Engine:
         """Start the threads. `poll_us`: longest busy poll before sleeping, 0: none."""
     @property
     def io_uring(self) -> bool:
         """False where the kernel has none or forbids it: plain preads and a thread pool."""
     def fileno(self) -> int:
         """An eventfd, readable while `take` has something."""
-    def take(self, limit: int) -> list[Event]:
+    def take(self, limit: int) -> list[_Event]:
         """Up to `limit` events, fairly over hosts. Clears the eventfd when none remain."""
     def stop(self) -> None:
         """End all threads; rings must have been stopped. Blocks until they are gone."""

@@ -112,7 +112,7 @@ class Medium:
         direct: bool,
         sync_writes: bool,
         block_device: bool,
-        scratch_fd: int = -1,
+        scratch_fd: int | None = None,
     ) -> Self:
         """Make a medium of a file's or block device's blocks; see `_engine.Medium.file`.
 

@@ -6,8 +6,6 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-
 from tests.harness.answers import describe
 from tests.harness.frontend import FrontEnd
 

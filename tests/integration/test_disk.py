@@ -94,7 +94,12 @@ def test_a_buffer_smaller_than_the_transfer_is_an_overrun(guest: FrontEnd, targe
 @pytest.mark.parametrize("target", [FILE, RAM, NULL])
 @pytest.mark.parametrize(
     "command",
-    [cdb.read_16(2**63, 1), cdb.read_16(2**64 - 1, 2), cdb.write_16(2**40, 1), cdb.verify_10(2**32 - 1, 1)],
+    [
+        cdb.read_16(2**63, 1),
+        cdb.read_16(2**64 - 1, 2),
+        cdb.write_16(2**40, 1),
+        cdb.verify_10(2**32 - 1, 1),
+    ],
     ids=lambda command: command.hex(),
 )
 def test_blocks_past_the_end_are_refused(guest: FrontEnd, target: int, command: bytes) -> None:
@@ -227,7 +232,11 @@ def test_read_only(make_daemon: MakeDaemon, image: Path, how: str) -> None:
     with FrontEnd(daemon.socket) as guest:
         for target in (0, 1):
             guest.ready(target)
-            assert sense(guest.scsi(target, 0, cdb.write_10(0, 1), data_out=pattern(1))) == (7, 0x27, 0)
+            assert sense(guest.scsi(target, 0, cdb.write_10(0, 1), data_out=pattern(1))) == (
+                7,
+                0x27,
+                0,
+            )
             listed = cdb.unmap_list((0, 1))
             refused = guest.scsi(target, 0, cdb.unmap(len(listed)), data_out=listed)
             assert sense(refused)[0] in {5, 7}

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import struct
-import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.harness import commands as cdb
 from tests.harness import driver
-from tests.harness.frontend import FrontEnd, Response
 from tests.harness.house import House
 from vhost_pvscsi.engine import MEDIUM_OPCODES, GateReason
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.harness.frontend import FrontEnd, Response
 
 BLOCK = 512
 DATA = bytes(range(256)) * 2 * 8
@@ -107,7 +108,9 @@ async def test_an_open_gate_is_the_short_road(luns: list[str]) -> None:
         guest = await house.connect()
         session = house.adapter.session_id
         short, long = house.short_road(session), house.long_road(session)
-        await asyncio.to_thread(lambda: [guest.scsi(1, 0, cdb.read_10(0, 1), data_in=512) for _ in range(50)])
+        await asyncio.to_thread(
+            lambda: [guest.scsi(1, 0, cdb.read_10(0, 1), data_in=512) for _ in range(50)]
+        )
         assert house.short_road(session) - short == 50
         assert house.long_road(session) == long
         guest.close()
@@ -136,7 +139,11 @@ async def _close_gate_under_writes(times: int, folder: Path) -> None:
                 assert _short(house) == at_return, "a short-road completion followed the close"
                 gate.open(GateReason.TEST)
                 passed = _short(house)
-                await _until(lambda before=passed: _short(house) > before, "a write on the short road", writer)
+                await _until(
+                    lambda before=passed: _short(house) > before,
+                    "a write on the short road",
+                    writer,
+                )
         finally:
             driver.end(writer)
 

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,8 +19,6 @@ from tests.harness.frontend import FrontEnd
 from tests.harness.peer import Peer
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from .conftest import MakeDaemon
 
 
@@ -172,7 +171,9 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: " ".join(mistake[0])[:60] or "none")
+@pytest.mark.parametrize(
+    "mistake", MISTAKES, ids=lambda mistake: " ".join(mistake[0])[:60] or "none"
+)
 def test_bad_values_are_named(folder: Path, mistake: tuple[tuple[str, ...], int, str, str]) -> None:
     arguments, status, error, hint = mistake
     for name, size in (("empty.img", 0), ("odd.img", 1000), ("d.img", 1 << 20)):
@@ -226,5 +227,5 @@ def test_idle_costs_no_cpu(make_daemon: MakeDaemon) -> None:
 
 
 def cpu_ticks(pid: int) -> int:
-    fields = open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return int(fields[11]) + int(fields[12])

@@ -7,7 +7,6 @@ all the while.
 from __future__ import annotations
 
 import os
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +17,7 @@ from tests.harness.frontend import FIRST_REQUEST, FrontEnd
 from tests.harness.ring import Buffer
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 

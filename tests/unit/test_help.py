@@ -33,7 +33,9 @@ PROGRAMS = {
 def test_help_is_as_it_was(name: str, option: str) -> None:
     command, words = PROGRAMS[name]
     runner = CliRunner()
-    done = runner.invoke(command, [*words, option], prog_name=name.split()[0], terminal_width=80)
+    done = runner.invoke(
+        command, [*words, option], prog_name=name.split(maxsplit=1)[0], terminal_width=80
+    )
     snapshot = SNAPSHOTS / f"{name.replace(' ', '-')}.txt"
     if os.environ.get("VHOST_PVSCSI_WRITE_SNAPSHOTS"):
         snapshot.write_text(done.stdout, encoding="utf-8")

@@ -143,7 +143,6 @@ def serve(
 
 def run(options: ServeOptions) -> int:
     """Serve until told to end; the exit status."""
-
     # Each guest may bring hundreds of memory slots and queues, with a descriptor or two each.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

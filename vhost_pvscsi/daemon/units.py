@@ -65,7 +65,7 @@ class Units:
             direct=backing.direct,
             sync_writes=backing.sync_writes,
             block_device=backing.block_device,
-            scratch_fd=backing.scratch_fd,
+            scratch_fd=backing.scratch_fd if backing.scratch_fd >= 0 else None,
         )
         log.info(
             "%s: %s is %d bytes, writes by %s",

@@ -19,7 +19,7 @@ pub struct PyMedium(pub Arc<Medium>);
 #[pymethods]
 impl PyMedium {
     #[staticmethod]
-    #[pyo3(signature = (fd, *, size, block_size, read_only, direct, sync_writes, block_device, scratch_fd=-1))]
+    #[pyo3(signature = (fd, *, size, block_size, read_only, direct, sync_writes, block_device, scratch_fd=None))]
     #[allow(clippy::too_many_arguments)]
     fn file(
         py: Python<'_>,
@@ -30,11 +30,10 @@ impl PyMedium {
         direct: bool,
         sync_writes: bool,
         block_device: bool,
-        scratch_fd: i32,
+        scratch_fd: Option<i32>,
     ) -> PyResult<Self> {
         let options = FileOptions { direct, sync_writes, block_device, block_size };
-        let scratch = (scratch_fd >= 0).then_some(scratch_fd);
-        py.detach(|| Medium::file(fd, size, options, read_only, scratch))
+        py.detach(|| Medium::file(fd, size, options, read_only, scratch_fd))
             .map(|medium| PyMedium(Arc::new(medium)))
             .map_err(to_python)
     }
