@@ -12,7 +12,24 @@ Descriptors that are passed in are duplicated; the caller keeps its own.
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias, final
 
-__all__: list[str]
+__all__ = [
+    "BROKEN",
+    "CANCEL",
+    "COMMAND",
+    "CONTROL",
+    "DONE",
+    "EXECUTED",
+    "MAX_QUEUE_SIZE",
+    "MAX_TRANSFER_BYTES",
+    "MAX_UNMAP_BLOCKS",
+    "MAX_UNMAP_DESCRIPTORS",
+    "MAX_WRITE_SAME_BLOCKS",
+    "QUEUE_CONTROL",
+    "QUEUE_EVENT",
+    "QUEUE_REQUEST",
+    "Engine",
+    "Medium",
+]
 
 #: Kinds of event: the first member of each tuple that `Engine.take` returns.
 COMMAND: Final = 0
