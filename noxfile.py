@@ -16,7 +16,7 @@ nox.options.sessions = ["lint", "rust", "unit", "integration"]
 nox.options.default_venv_backend = "none"
 
 BIN = Path(sys.executable).parent
-PYTHON = ("vhost_pvscsi", "tests", "images", "noxfile.py")
+PYTHON = ("vhost_pvscsi", "tests", "images", "docs", "noxfile.py")
 ENGINE = ("--manifest-path", "engine/Cargo.toml", "--workspace")
 
 
@@ -122,8 +122,9 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Write the man pages again from the command line's own declaration."""
+    """Write the man pages and the table of commands again from their declarations."""
     session.run(sys.executable, "-m", "docs.man", external=True)
+    session.run(sys.executable, "docs/commands.py", external=True)
 
 
 @nox.session(venv_backend="venv")

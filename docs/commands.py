@@ -16,8 +16,8 @@ This page is written by `python docs/commands.py` from the table in `vhost_pvscs
 a test fails where the two differ. A guest gets the same from REPORT SUPPORTED OPERATION CODES.
 
 - *Usage* is the CDB usage data (SPC-5): the operation code, and the service action if there is
-  one, then a mask of the bits that mean something. In a command that is not the medium's, any
-  other bit that is set gets ILLEGAL REQUEST, INVALID FIELD IN CDB, with a pointer at the bit; the
+  one, then a mask of the bits that mean something. Any other
+  bit that is set gets ILLEGAL REQUEST, INVALID FIELD IN CDB, with a pointer at the bit; the
   two vendor specific bits of the CONTROL byte are ignored.
 - *Medium* commands are done by the engine, on the short road where nothing stands in the way.
 - *UA*: whether a pending unit attention is reported by the command ("yes"), passed by ("no"), or

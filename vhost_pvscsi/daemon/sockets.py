@@ -108,9 +108,8 @@ def _bind(path: Path) -> socket.socket:
         listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
-        hint = (
-            "a UNIX socket's path has at most 107 bytes" if len(os.fsencode(path)) > 107 else None
-        )
+        too_long = len(os.fsencode(path)) > MAX_PATH
+        hint = f"a UNIX socket's path has at most {MAX_PATH} bytes" if too_long else None
         raise DeviceError(
             f"{path}: cannot listen there: {error.strerror or error}", hint=hint
         ) from error

@@ -66,7 +66,7 @@ def lock(fd: int, name: str, *, read_only: bool) -> None:
 def _busy(name: str) -> DeviceBusyError:
     return DeviceBusyError(
         f"{name}: is in use by another program or another LUN",
-        hint="end its other user; ro LUNs can share a file, share=on shares one LUN",
+        hint="end its other user; share=on gives several LUNs of ours one unit",
     )
 
 

@@ -10,7 +10,10 @@ use crate::backend::{Aligned, FileOptions, FileStore, WritePolicy};
 use crate::cdb::{self, ByteCheck, Command};
 use crate::chain::{Buffers, Chain};
 use crate::error::{Error, Result};
-use crate::outcome::{Outcome, Service, INVALID_FIELD_IN_CDB, LBA_OUT_OF_RANGE, WRITE_PROTECTED};
+use crate::outcome::{
+    Outcome, Service, INVALID_FIELD_IN_CDB, LBA_OUT_OF_RANGE, UNRECOVERED_READ_ERROR, WRITE_ERROR,
+    WRITE_PROTECTED,
+};
 use crate::slow::Slow;
 
 /// Most blocks one UNMAP descriptor may name, and most that one WRITE SAME may write
@@ -75,6 +78,14 @@ pub struct Transfer {
     pub left: u64,
     /// Bytes moved.
     pub done: u64,
+}
+
+impl Transfer {
+    /// The end of a transfer that moves nothing: the file ends before the unit does.
+    #[must_use]
+    pub fn cut_short(&self) -> Outcome {
+        Outcome::check(if self.write { WRITE_ERROR } else { UNRECOVERED_READ_ERROR })
+    }
 }
 
 impl Medium {

@@ -102,8 +102,7 @@ fn move_data(
             .blocking(buffers.parts(), transfer.offset, transfer.write, transfer.sync)
             .map_err(|error| host(&error, transfer.write))?;
         if moved == 0 {
-            // The file was cut short under us.
-            return Err(Box::new(Outcome::check(UNRECOVERED_READ_ERROR)));
+            return Err(Box::new(transfer.cut_short()));
         }
         buffers.advance(moved);
         transfer.offset += moved;

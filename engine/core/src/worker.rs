@@ -16,7 +16,7 @@ use crate::gate::Gate;
 use crate::mailbox::{Event, Mailbox, NewQueue, Order, Outbox, QueueKind, Selector, Ticket};
 use crate::map::Map;
 use crate::medium::{Medium, Step, Store, Transfer};
-use crate::outcome::{Outcome, Service, TASK_SET_FULL, UNRECOVERED_READ_ERROR, WRITE_ERROR};
+use crate::outcome::{Outcome, Service, TASK_SET_FULL};
 use crate::pool::{Job, Pool};
 use crate::queue::Queue;
 use crate::slot::{Holder, Slot, Token};
@@ -301,7 +301,12 @@ impl Worker {
             match tried {
                 Some(Ok(moved)) if moved > 0 => moved_on(slot, moved),
                 Some(Ok(_)) => {
-                    return self.finish(id, queue, slot_id, cut_short(&queue.slots[slot_id]))
+                    return self.finish(
+                        id,
+                        queue,
+                        slot_id,
+                        queue.slots[slot_id].transfer.cut_short(),
+                    )
                 }
                 Some(Err(error)) => {
                     let errno = error.raw_os_error().unwrap_or(libc::EIO);
@@ -486,7 +491,7 @@ impl Worker {
         }
         match u64::try_from(result) {
             Ok(0) => {
-                let outcome = cut_short(slot);
+                let outcome = slot.transfer.cut_short();
                 self.finish(id, queue, slot_id, outcome);
             }
             Ok(moved) => {
@@ -934,9 +939,4 @@ fn moved_on(slot: &mut Slot, moved: u64) {
         let buffers = if moving.write { &mut slot.chain.data_out } else { &mut slot.chain.data_in };
         buffers.advance(moved);
     }
-}
-
-/// A transfer of nothing: the file ends before the unit does.
-fn cut_short(slot: &Slot) -> Outcome {
-    Outcome::check(if slot.transfer.write { WRITE_ERROR } else { UNRECOVERED_READ_ERROR })
 }
