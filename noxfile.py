@@ -85,7 +85,11 @@ def integration(session: nox.Session) -> None:
     """The real daemon and a front-end without a guest."""
     maturin(session)
     cargo(session, "build", *ENGINE, "--exclude", "vhost-pvscsi-bindings", "--release", "--quiet")
-    tool(session, "pytest", "-q", "tests/integration", "-m", "not long", *session.posargs)
+    places = ("tests/integration", "tests/bench")
+    tool(session, "pytest", "-q", *places, "-m", "not long", *session.posargs)
+    # The same once more where the kernel gives no io_uring, as in many a container.
+    denied = ("--deny-io-uring", "-m", "not long")
+    tool(session, "pytest", "-q", "tests/integration", *denied, *session.posargs)
 
 
 @nox.session

@@ -134,6 +134,9 @@ make_venv() { # group
     extra=$1
     [ "$extra" != check ] || extra=dev
     step "building and installing the package into .venv (the first time takes a few minutes)"
+    # What was tested together; pyproject.toml has the floors.
+    PIP_CONSTRAINT=$PWD/constraints.txt
+    export PIP_CONSTRAINT
     .venv/bin/python -m pip install --disable-pip-version-check 'maturin>=1.7,<2'
     VIRTUAL_ENV=$PWD/.venv .venv/bin/maturin develop --release --extras "$extra"
     printf '%s\n' "$inputs" >"$stamp"
@@ -143,7 +146,7 @@ source_digest() {
     {
         .venv/bin/python --version
         cargo --version
-        find engine pyproject.toml -name target -prune -o -type f -print | LC_ALL=C sort |
+        find engine pyproject.toml constraints.txt -name target -prune -o -type f -print | LC_ALL=C sort |
             xargs sha256sum
     } | sha256sum
 }

@@ -35,6 +35,15 @@ if TYPE_CHECKING:
 _COLLECTOR = pytest.StashKey[Collector]()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of this plugin."""
+    parser.addoption(
+        "--deny-io-uring",
+        action="store_true",
+        help="integration tests: answer the daemon's io_uring_setup with EPERM, by seccomp",
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Make the collector of evidence."""
     config.stash[_COLLECTOR] = Collector(config.rootpath / "test-results")

@@ -1,4 +1,4 @@
-"""Daemons for tests without a guest: the real program, once with io_uring, once denied it."""
+"""Daemons for tests without a guest: the real program, with io_uring or denied it."""
 
 from __future__ import annotations
 
@@ -25,9 +25,7 @@ DENIED = (sys.executable, "-m", "tests.harness.deny_io_uring")
 class MakeDaemon(Protocol):
     """Starts a daemon with these LUNs; it is ended, and must end well, after the test."""
 
-    def __call__(
-        self, luns: Sequence[str], *options: str, sockets: int = 1, launcher: Sequence[str] = ()
-    ) -> Daemon: ...
+    def __call__(self, luns: Sequence[str], *options: str, sockets: int = 1) -> Daemon: ...
 
 
 @pytest.fixture
@@ -37,21 +35,19 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
-@pytest.fixture(params=["io_uring", "denied"])
-def launcher(request: pytest.FixtureRequest) -> Sequence[str]:
-    """Dimension: whether the kernel gives the daemon an io_uring."""
-    return DENIED if request.param == "denied" else ()
+@pytest.fixture
+def io_uring(request: pytest.FixtureRequest) -> bool:
+    """Dimension: whether the kernel gives the daemon an io_uring (`--deny-io-uring`)."""
+    return not request.config.getoption("--deny-io-uring")
 
 
 @pytest.fixture
-def make_daemon(folder: Path, evidence: Collector) -> Iterator[MakeDaemon]:
+def make_daemon(folder: Path, evidence: Collector, io_uring: bool) -> Iterator[MakeDaemon]:
     """Make daemons."""
     with ExitStack() as stack:
         numbers = itertools.count()
 
-        def make(
-            luns: Sequence[str], *options: str, sockets: int = 1, launcher: Sequence[str] = ()
-        ) -> Daemon:
+        def make(luns: Sequence[str], *options: str, sockets: int = 1) -> Daemon:
             home = folder / f"daemon{next(numbers)}"
             home.mkdir()
             daemon = Daemon(
@@ -59,7 +55,7 @@ def make_daemon(folder: Path, evidence: Collector) -> Iterator[MakeDaemon]:
                 sockets=[home / f"{number}.sock" for number in range(sockets)],
                 luns=luns,
                 options=options,
-                launcher=launcher,
+                launcher=() if io_uring else DENIED,
             )
             stack.enter_context(daemon)
             stack.enter_context(evidence.watch(daemon))
@@ -78,10 +74,10 @@ def image(folder: Path) -> Path:
 
 
 @pytest.fixture
-def daemon(make_daemon: MakeDaemon, image: Path, launcher: Sequence[str]) -> Daemon:
+def daemon(make_daemon: MakeDaemon, image: Path) -> Daemon:
     """A daemon with a file, a RAM disk and a null disk at targets 0, 1 and 2."""
     luns = [f"0:0:0:0={image}", "0:0:1:0=ram:64M", "0:0:2:0=null:1G"]
-    return make_daemon(luns, launcher=launcher)
+    return make_daemon(luns)
 
 
 @pytest.fixture

@@ -73,8 +73,8 @@ async def luns(tmp_path: Path) -> list[str]:
     return [f"0:0:0:0={image}", "0:0:1:0=ram:1M", "0:0:2:0=null:1M", "0:0:3:0=ram:1M,ro"]
 
 
-async def test_both_roads_answer_alike(luns: list[str]) -> None:
-    async with House(luns) as house:
+async def test_both_roads_answer_alike(luns: list[str], io_uring: bool) -> None:
+    async with House(luns, io_uring=io_uring) as house:
         guest = await house.connect()
         session = house.adapter.session_id
         for position in range(len(luns)):
@@ -103,8 +103,8 @@ def _ask(
     return response, after.data
 
 
-async def test_an_open_gate_is_the_short_road(luns: list[str]) -> None:
-    async with House(luns) as house:
+async def test_an_open_gate_is_the_short_road(luns: list[str], io_uring: bool) -> None:
+    async with House(luns, io_uring=io_uring) as house:
         guest = await house.connect()
         session = house.adapter.session_id
         short, long = house.short_road(session), house.long_road(session)
@@ -116,10 +116,10 @@ async def test_an_open_gate_is_the_short_road(luns: list[str]) -> None:
         guest.close()
 
 
-async def _close_gate_under_writes(times: int, folder: Path) -> None:
+async def _close_gate_under_writes(times: int, folder: Path, io_uring: bool) -> None:
     image = folder / "disk.img"
     image.write_bytes(bytes(64 << 20))
-    async with House([f"0:0:0:0={image}"]) as house:
+    async with House([f"0:0:0:0={image}"], io_uring=io_uring) as house:
         house.listen(folder / "socket")
         writer = driver.start(folder / "socket", "--rw", "randwrite", "--iodepth", "32")
         try:
@@ -161,10 +161,10 @@ async def _until(done: Callable[[], bool], what: str, writer: subprocess.Popen[b
             await asyncio.sleep(0)
 
 
-async def test_no_short_road_completion_follows_a_close(folder: Path) -> None:
-    await _close_gate_under_writes(500, folder)
+async def test_no_short_road_completion_follows_a_close(folder: Path, io_uring: bool) -> None:
+    await _close_gate_under_writes(500, folder, io_uring)
 
 
 @pytest.mark.long
-async def test_no_short_road_completion_follows_a_close_10000(folder: Path) -> None:
-    await _close_gate_under_writes(10_000, folder)
+async def test_no_short_road_completion_follows_a_close_10000(folder: Path, io_uring: bool) -> None:
+    await _close_gate_under_writes(10_000, folder, io_uring)

@@ -18,7 +18,7 @@ from tests.harness.ring import Buffer
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.harness.daemon import Daemon
@@ -41,11 +41,11 @@ def way(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def pair(
-    make_daemon: MakeDaemon, image: Path, way: str, launcher: Sequence[str]
+    make_daemon: MakeDaemon, image: Path, way: str
 ) -> Iterator[tuple[Daemon, subprocess.Popen[bytes]]]:
     """A daemon whose second virtual host is under a verified load."""
     lun = WAYS[way][0].format(image=image)
-    daemon = make_daemon([f"0:0:0:0={lun}", "1:0:0:0=ram:64M"], sockets=2, launcher=launcher)
+    daemon = make_daemon([f"0:0:0:0={lun}", "1:0:0:0=ram:64M"], sockets=2)
     verify = ["--verify", "--seed", "7", "--iodepth", "8", "--span", "16m"]
     fill = driver.start(daemon.sockets[1], "--rw", "write", "--requests", "4096", *verify)
     assert fill.wait(30) == 0, fill.stderr.read()

@@ -55,9 +55,9 @@ def _print_capabilities(context: click.Context, _option: click.Parameter, value:
     multiple=True,
     help="""Attach PDEV at the virtual address VDEV (host:channel:target:lun). Repeatable.
     PDEV is an image file, a block device, ram:SIZE or null:SIZE. Options: ro,
-    block-size=512|1024|2048|4096, cache=none|writeback|writethrough|directsync, serial=TEXT, wwn=NAA,
-    share=on (one unit at several addresses), lock=off, rotational=on, latency=TIME (of ram: and
-    null:). A comma in a path is written twice.""",
+    block-size=512|1024|2048|4096, cache=none|writeback|writethrough|directsync,
+    serial=TEXT, wwn=NAA, share=on (one unit at several addresses), lock=off,
+    rotational=on, latency=TIME (of ram: and null:). A comma in a path is written twice.""",
 )
 @click.option("--read-only", is_flag=True, help="Refuse writes to every LUN.")
 @click.option(
