@@ -61,7 +61,7 @@ class Adapter:
         self._table = Table(number)
         self._attached: dict[int, tuple[AttachableUnit, Keeper]] = {}
         self._offline: set[int] = set()
-        self._held: dict[int, asyncio.Task[None]] = {}
+        self._held: dict[int, asyncio.Task[Reply]] = {}
         self._transport: VhostUserTransport | None = None
         self._departed = asyncio.Event()
         self._departed.set()
@@ -147,6 +147,9 @@ class Adapter:
             log.info("host %d: disconnected: %s", self.number, reason)
         except (ProtocolError, RingError) as error:
             log.error("host %d: front-end disconnected: %s", self.number, error)  # noqa: TRY400
+        except Exception:
+            # A bug of ours costs this front-end its connection, and the others nothing.
+            log.exception("host %d: front-end disconnected by a bug of ours", self.number)
         finally:
             self._transport = None
             self._departed.set()
@@ -171,20 +174,21 @@ class Adapter:
         """Answer a command of the long road, in a task of its own."""
         del generation  # a mapping's id is never used again: it names the same unit as then
         found = self._table.by_id(mapping, request.target, request.lun)
-        task = asyncio.create_task(self._answer(request, found))
+        task = asyncio.create_task(self._serve(request, found))
         self._held[request.token] = task
+        # Not the task's own last act: one that is cancelled before it began has none.
+        task.add_done_callback(lambda done: self._answer(request.token, done))
 
-    async def _answer(self, request: Request, mapping: Mapping) -> None:
-        reply = Reply(service=Service.ABORTED)
-        try:
-            if mapping.id in self._offline:
-                reply = sense.check_condition(sense.LOGICAL_UNIT_FAILURE)
-            else:
-                reply = await pipeline.serve(request, mapping)
-        finally:
-            # A cancelled task answers too: the engine has marked the request with how it ends.
-            self._held.pop(request.token, None)
-            self._host.complete(request.token, reply)
+    async def _serve(self, request: Request, mapping: Mapping) -> Reply:
+        if mapping.id in self._offline:
+            return sense.check_condition(sense.LOGICAL_UNIT_FAILURE)
+        return await pipeline.serve(request, mapping)
+
+    def _answer(self, token: int, task: asyncio.Task[Reply]) -> None:
+        self._held.pop(token, None)
+        # A cancelled task is answered too; the engine has marked how its request ends.
+        reply = Reply(service=Service.ABORTED) if task.cancelled() else task.result()
+        self._host.complete(token, reply)
 
     def cancel(self, token: int, service: Service) -> None:
         """End a request that a task management function is about."""

@@ -118,6 +118,17 @@ def test_commands_that_come_with_the_function_are_taken_first(guest: FrontEnd) -
     assert all(guest.is_done(one) for one in held)
 
 
+def test_a_command_of_the_long_road_is_ended_whenever_the_function_comes(guest: FrontEnd) -> None:
+    """Also where Python has been told of both at once, and has not begun with the command."""
+    for _ in range(100):
+        asked = [guest.submit(1, 0, cdb.inquiry(36), data_in=36) for _ in range(8)]
+        assert guest.tmf(ABORT_TASK_SET, 1, 0) == FUNCTION_COMPLETE
+        for one in asked:
+            assert guest.is_done(one)
+            answer = guest.wait(one)
+            assert answer.response == ABORTED or answer.good
+
+
 def test_a_held_command_ends_when_its_time_has_come(make_daemon: MakeDaemon) -> None:
     daemon = make_daemon(["0:0:0:0=ram:1M,latency=200ms"])
     with FrontEnd(daemon.socket) as guest:

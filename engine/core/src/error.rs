@@ -59,6 +59,9 @@ pub enum RingFault {
     /// More requests at once than the ring has entries.
     #[error("more requests are in flight than the ring has entries")]
     Overcommit,
+    /// A new memory table does not hold the ring.
+    #[error("the ring is not in the new memory table")]
+    LeftOut,
     /// The memory behind a region is gone (truncated by its owner).
     #[error("guest memory vanished: the file behind it was truncated")]
     MemoryGone,

@@ -187,12 +187,12 @@ impl Queue {
             add(&self.counters.long_road, 1);
             return;
         }
-        match (access, slot.transfer.write) {
-            (Some(Access::Read), _) if slot.data_in > 0 => {
+        match access {
+            Some(Access::Read) if slot.data_in > 0 => {
                 add(&self.counters.reads, 1);
                 add(&self.counters.bytes_read, outcome.transferred);
             }
-            (Some(Access::Write), _) if slot.data_out > 0 => {
+            Some(Access::Write) if slot.data_out > 0 => {
                 add(&self.counters.writes, 1);
                 add(&self.counters.bytes_written, outcome.transferred);
             }

@@ -139,7 +139,7 @@ fn bounce(
     if transfer.sync {
         flush(medium)?;
     }
-    Ok(Outcome::good(transfer.left))
+    Ok(Outcome::good(transfer.done + transfer.left))
 }
 
 fn unmap(medium: &Medium, length: u16, buffers: &Buffers, ended: &AtomicBool) -> Run {

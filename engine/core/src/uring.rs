@@ -52,6 +52,13 @@ impl Uring {
         self.wake.as_raw_fd()
     }
 
+    /// Whether another request may be queued. More in flight than there is room for completions
+    /// would make the kernel refuse submissions.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.in_flight < self.ring.params().cq_entries() as usize
+    }
+
     /// Queue a transfer. The buffers must stay where they are until its completion.
     pub fn transfer(&mut self, fd: RawFd, parts: &Buffers, transfer: Transfer, token: u64) {
         let list = parts.parts();

@@ -16,7 +16,7 @@ use crate::gate::Gate;
 use crate::mailbox::{Event, Mailbox, NewQueue, Order, Outbox, QueueKind, Selector, Ticket};
 use crate::map::Map;
 use crate::medium::{Medium, Step, Store, Transfer};
-use crate::outcome::{Outcome, Service, TASK_SET_FULL};
+use crate::outcome::{Outcome, Service, GOOD, TASK_SET_FULL};
 use crate::pool::{Job, Pool};
 use crate::queue::Queue;
 use crate::slot::{Holder, Slot, Token};
@@ -323,14 +323,14 @@ impl Worker {
         let slot = &mut queue.slots[slot_id];
         let work = slot.transfer;
         match &mut self.uring {
-            Some(uring) => {
+            Some(uring) if uring.has_room() => {
                 slot.holder = Holder::Kernel;
                 let token =
                     Token { thread: self.index, queue: id, slot: slot_id, sequence: slot.sequence };
                 let buffers = if work.write { &slot.chain.data_out } else { &slot.chain.data_in };
                 uring.transfer(fd, buffers, work, token.pack());
             }
-            None => self.defer_to_pool(id, queue, slot_id, Slow::Transfer(work)),
+            _ => self.defer_to_pool(id, queue, slot_id, Slow::Transfer(work)),
         }
     }
 
@@ -458,7 +458,9 @@ impl Worker {
                 let length = data.len() as u64;
                 let room = slot.data_in;
                 let moved = slot.chain.data_in.write(0, &data) as u64;
-                outcome.transferred = if length > 0 { moved } else { slot.budget as u64 };
+                // A command that was refused has taken nothing of its data-out.
+                let taken = if outcome.status == GOOD { slot.budget as u64 } else { 0 };
+                outcome.transferred = if length > 0 { moved } else { taken };
                 if length > room {
                     outcome = Outcome { transferred: moved, ..Outcome::of(Service::Overrun) };
                 }
@@ -721,7 +723,7 @@ impl Worker {
             Order::SetMemory(session, memory, ticket) => {
                 self.each_queue(session, None, |worker, queue| {
                     if queue.set_memory(&memory, &ticket).is_err() {
-                        worker.break_session(queue, RingFault::MemoryGone);
+                        worker.break_session(queue, RingFault::LeftOut);
                     }
                 });
             }
