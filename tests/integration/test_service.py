@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.harness import commands as cdb
+from tests.harness import driver
 from tests.harness.daemon import Daemon, program
 from tests.harness.errors import HarnessError
 from tests.harness.frontend import FrontEnd
@@ -214,6 +215,22 @@ def test_we_are_refused_an_image_that_qemu_holds(folder: Path, image: Path) -> N
         assert f"error: {image}: is in use by another program" in done.stderr
     finally:
         holder.communicate(b"quit\n", timeout=10)
+
+
+def test_guests_that_are_never_idle_leave_the_others_their_turn(make_daemon: MakeDaemon) -> None:
+    """Three guests keep the one engine thread busy; the fourth's kicks are heard all the same."""
+    luns = [f"{host}:0:0:0=null:1G" for host in range(4)]
+    daemon = make_daemon(luns, "--threads", "1", sockets=4)
+    loads = [driver.start(path, "--bs", "256k", "--iodepth", "64") for path in daemon.sockets[1:]]
+    try:
+        with FrontEnd(daemon.socket, deadline=5) as guest:
+            guest.ready()
+            for _ in range(100):
+                assert guest.scsi(0, 0, cdb.read_10(0, 1), data_in=512).good
+        assert [load.poll() for load in loads] == [None] * 3, "a load has ended"
+    finally:
+        for load in loads:
+            driver.end(load)
 
 
 def test_idle_costs_no_cpu(make_daemon: MakeDaemon) -> None:

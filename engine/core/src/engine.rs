@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{mpsc, Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::outcome::{Outcome, Service};
 use crate::pool::Pool;
 use crate::ring::split::{Layout, SplitRing};
 use crate::slot::Token;
-use crate::worker::{Shared, Worker};
+use crate::worker::{self, Shared};
 
 /// Threads for what may take long; they sleep where nothing does.
 const POOL_THREADS: usize = 4;
@@ -118,7 +118,7 @@ impl Engine {
         let mut threads = Vec::with_capacity(count);
         let mut io_uring = true;
         for (index, mailbox) in mailboxes.iter().enumerate() {
-            let (thread, uring) = start_worker(index, Arc::clone(mailbox), shared.clone())?;
+            let (thread, uring) = worker::start(index, Arc::clone(mailbox), shared.clone())?;
             threads.push(thread);
             io_uring &= uring;
         }
@@ -442,32 +442,6 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         self.stop();
-    }
-}
-
-fn start_worker(
-    index: usize,
-    mailbox: Arc<Mailbox>,
-    shared: Shared,
-) -> Result<(JoinHandle<()>, bool)> {
-    let (tell, told) = mpsc::channel();
-    // The worker is made on its own thread: an io_uring belongs to the thread that made it.
-    let thread = std::thread::Builder::new()
-        .name(format!("engine-{index}"))
-        .spawn(move || match Worker::new(index, mailbox, shared) {
-            Ok(worker) => {
-                let _ = tell.send(Ok(worker.has_uring()));
-                worker.run();
-            }
-            Err(error) => {
-                let _ = tell.send(Err(error));
-            }
-        })
-        .map_err(|source| Error::Io { context: "start an engine thread", source })?;
-    match told.recv() {
-        Ok(Ok(uring)) => Ok((thread, uring)),
-        Ok(Err(error)) => Err(error),
-        Err(_) => Err(Error::Setup("an engine thread ended before it began".into())),
     }
 }
 

@@ -1,0 +1,286 @@
+//! The short road: a medium command from its ring to its answer, and the runs that Python orders.
+
+use std::cmp::Reverse;
+use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Worker;
+use crate::cdb;
+use crate::counters::add;
+use crate::error::RingFault;
+use crate::mailbox::{Event, QueueKind};
+use crate::map::Map;
+use crate::medium::{Medium, Step, Store, Transfer};
+use crate::outcome::{Outcome, Service};
+use crate::pool::Job;
+use crate::queue::Queue;
+use crate::slot::{Holder, Slot, Token};
+use crate::slow::Slow;
+use crate::uring::Uring;
+
+impl Worker {
+    /// Decide which road a request takes.
+    pub(super) fn begin(
+        &mut self,
+        id: usize,
+        queue: &mut Queue,
+        slot_id: usize,
+        map: Option<&Map>,
+    ) {
+        if queue.kind == QueueKind::Control {
+            self.hand_up_control(id, queue, slot_id);
+            return;
+        }
+        let slot = &mut queue.slots[slot_id];
+        let entry =
+            slot.address.and_then(|(target, lun)| map.and_then(|map| map.find(target, lun)));
+        slot.generation = map.map_or(0, |map| map.generation);
+        slot.mapping = entry.map_or(0, |entry| entry.mapping);
+        let opcode = slot.cdb[0];
+        let short = entry.is_some_and(|entry| entry.short_road.contains(opcode));
+        if let (true, Some(entry), Some(access)) = (short, entry, cdb::access(opcode)) {
+            if let (true, Some(medium)) = (entry.gate.lets(access), &entry.medium) {
+                slot.short = true;
+                slot.medium = Some(Arc::clone(medium));
+                self.start(id, queue, slot_id);
+                return;
+            }
+        }
+        // What the medium executor will run on Python's order stays in the guest's buffers.
+        self.hand_up(id, queue, slot_id, !short);
+    }
+
+    /// Begin a medium command, or hold it for its medium's latency first.
+    pub(super) fn start(&mut self, id: usize, queue: &mut Queue, slot_id: usize) {
+        let slot = &mut queue.slots[slot_id];
+        let latency = slot.medium.as_ref().map_or(Duration::ZERO, |medium| medium.latency);
+        if latency.is_zero() {
+            self.execute(id, queue, slot_id);
+            return;
+        }
+        slot.holder = Holder::Timer;
+        let token = self.token(id, slot_id, &queue.slots[slot_id]);
+        self.held.push(Reverse((Instant::now() + latency, token)));
+    }
+
+    pub(super) fn execute(&mut self, id: usize, queue: &mut Queue, slot_id: usize) {
+        let slot = &mut queue.slots[slot_id];
+        let Some(medium) = slot.medium.take() else { return };
+        let step = medium.begin(&slot.cdb, &slot.chain);
+        match step {
+            Step::Finished(outcome) => {
+                slot.medium = Some(medium);
+                self.finish(id, queue, slot_id, outcome);
+            }
+            Step::Transfer(transfer) => {
+                slot.transfer = transfer;
+                if transfer.write {
+                    slot.chain.data_out.truncate(transfer.left);
+                } else {
+                    slot.chain.data_in.truncate(transfer.left);
+                }
+                slot.medium = Some(Arc::clone(&medium));
+                self.transfer(id, queue, slot_id, &medium);
+            }
+            Step::Slow(work) => {
+                slot.medium = Some(medium);
+                self.defer_to_pool(id, queue, slot_id, work);
+            }
+        }
+    }
+
+    /// Move data as far as it goes without waiting; hand the rest to io_uring or the pool.
+    pub(super) fn transfer(
+        &mut self,
+        id: usize,
+        queue: &mut Queue,
+        slot_id: usize,
+        medium: &Medium,
+    ) {
+        let Store::File(file) = &medium.store else { return };
+        let slot = &mut queue.slots[slot_id];
+        while slot.transfer.left > 0 {
+            let moving = &mut slot.transfer;
+            let buffers =
+                if moving.write { &mut slot.chain.data_out } else { &mut slot.chain.data_in };
+            if !buffers.aligned(file.alignment) {
+                add(&queue.counters.bounced, 1);
+                let work = Slow::Transfer(*moving);
+                self.defer_to_pool(id, queue, slot_id, work);
+                return;
+            }
+            let tried = if !moving.write {
+                file.read_cached(buffers.parts(), moving.offset)
+            } else if moving.sync || self.inline_left == 0 {
+                None
+            } else {
+                self.inline_left -= 1;
+                file.write_at_once(buffers.parts(), moving.offset)
+            };
+            match tried {
+                Some(Ok(moved)) if moved > 0 => moved_on(slot, moved),
+                Some(Ok(_)) => {
+                    return self.finish(
+                        id,
+                        queue,
+                        slot_id,
+                        queue.slots[slot_id].transfer.cut_short(),
+                    )
+                }
+                Some(Err(error)) => {
+                    let errno = error.raw_os_error().unwrap_or(libc::EIO);
+                    return self.failed(id, queue, slot_id, errno);
+                }
+                None => return self.defer(id, queue, slot_id, file.raw()),
+            }
+        }
+        let outcome = Outcome::good(slot.transfer.done);
+        self.finish(id, queue, slot_id, outcome);
+    }
+
+    pub(super) fn defer(&mut self, id: usize, queue: &mut Queue, slot_id: usize, fd: i32) {
+        let slot = &mut queue.slots[slot_id];
+        let work = slot.transfer;
+        match &mut self.uring {
+            Some(uring) if uring.has_room() => {
+                slot.holder = Holder::Kernel;
+                let token =
+                    Token { thread: self.index, queue: id, slot: slot_id, sequence: slot.sequence };
+                let buffers = if work.write { &slot.chain.data_out } else { &slot.chain.data_in };
+                uring.transfer(fd, buffers, work, token.pack());
+            }
+            _ => self.defer_to_pool(id, queue, slot_id, Slow::Transfer(work)),
+        }
+    }
+
+    pub(super) fn defer_to_pool(
+        &mut self,
+        id: usize,
+        queue: &mut Queue,
+        slot_id: usize,
+        work: Slow,
+    ) {
+        let token = self.token(id, slot_id, &queue.slots[slot_id]);
+        let slot = &mut queue.slots[slot_id];
+        let Some(medium) = slot.medium.clone() else { return };
+        slot.holder = Holder::Pool;
+        let ended = Arc::new(AtomicBool::new(false));
+        slot.ended = Some(Arc::clone(&ended));
+        let reading = matches!(work, Slow::Transfer(Transfer { write: false, .. }));
+        let buffers = if reading { &slot.chain.data_in } else { &slot.chain.data_out };
+        self.shared.pool.post(Job {
+            token,
+            work,
+            medium,
+            buffers: buffers.duplicate(),
+            ended,
+            reply: Arc::clone(&self.mailbox),
+        });
+    }
+
+    pub(super) fn failed(&mut self, id: usize, queue: &mut Queue, slot_id: usize, errno: i32) {
+        if errno == libc::EFAULT {
+            self.break_session(queue, RingFault::MemoryGone);
+        }
+        let writing = queue.slots[slot_id].transfer.write;
+        self.finish(id, queue, slot_id, Outcome::host_error(errno, writing));
+    }
+
+    /// A request has its end: tell the guest, or Python where Python ordered the run.
+    pub(super) fn finish(
+        &mut self,
+        id: usize,
+        queue: &mut Queue,
+        slot_id: usize,
+        outcome: Outcome,
+    ) {
+        let slot = &mut queue.slots[slot_id];
+        let outcome = match slot.mark {
+            Some(service) => Outcome::of(service),
+            None => outcome,
+        };
+        slot.ended = None;
+        if slot.ordered {
+            slot.ordered = false;
+            slot.holder = Holder::Upcall;
+            let token = self.token(id, slot_id, &queue.slots[slot_id]);
+            let event = Event::Executed { token, outcome: Box::new(outcome) };
+            self.shared.outbox.push(queue.host, event);
+            return;
+        }
+        queue.answer(slot_id, &outcome);
+        queue.count(cdb::access(queue.slots[slot_id].cdb[0]), slot_id, &outcome);
+        queue.release(slot_id, &mut self.fired);
+    }
+
+    pub(super) fn reap(&mut self) {
+        let Some(uring) = &mut self.uring else { return };
+        uring.submit();
+        while let Some((token, result)) = self.uring.as_mut().and_then(Uring::completion) {
+            self.with_slot(token, |worker, id, queue, slot_id| {
+                worker.completed(id, queue, slot_id, result);
+            });
+        }
+        // What the completions made necessary (short transfers going on).
+        if let Some(uring) = &mut self.uring {
+            uring.submit();
+        }
+    }
+
+    pub(super) fn completed(&mut self, id: usize, queue: &mut Queue, slot_id: usize, result: i32) {
+        let slot = &mut queue.slots[slot_id];
+        if slot.mark.is_some() {
+            // Ended early or not, the kernel is through with its pages.
+            return self.finish(id, queue, slot_id, Outcome::of(Service::Aborted));
+        }
+        match u64::try_from(result) {
+            Ok(0) => {
+                let outcome = slot.transfer.cut_short();
+                self.finish(id, queue, slot_id, outcome);
+            }
+            Ok(moved) => {
+                moved_on(slot, moved);
+                if slot.transfer.left == 0 {
+                    let outcome = Outcome::good(slot.transfer.done);
+                    return self.finish(id, queue, slot_id, outcome);
+                }
+                if let Some(medium) = slot.medium.clone() {
+                    if let Store::File(file) = &medium.store {
+                        self.defer(id, queue, slot_id, file.raw());
+                    }
+                }
+            }
+            Err(_) if matches!(-result, libc::EAGAIN | libc::EINTR) => {
+                let work = Slow::Transfer(slot.transfer);
+                self.defer_to_pool(id, queue, slot_id, work);
+            }
+            Err(_) => self.failed(id, queue, slot_id, -result),
+        }
+    }
+
+    pub(super) fn release_held(&mut self) {
+        while let Some(Reverse((due, token))) = self.held.peek().copied() {
+            if due > Instant::now() {
+                return;
+            }
+            self.held.pop();
+            self.with_slot(token, |worker, id, queue, slot_id| {
+                if queue.slots[slot_id].holder == Holder::Timer {
+                    worker.execute(id, queue, slot_id);
+                }
+            });
+        }
+    }
+}
+
+fn moved_on(slot: &mut Slot, moved: u64) {
+    let moving = &mut slot.transfer;
+    moving.offset += moved;
+    moving.done += moved;
+    moving.left -= moved.min(moving.left);
+    if moving.left > 0 {
+        let buffers = if moving.write { &mut slot.chain.data_out } else { &mut slot.chain.data_in };
+        buffers.advance(moved);
+    }
+}
