@@ -85,8 +85,8 @@ def _ask(command: tuple[str, ...], environment: dict[str, str]) -> Qemu:
 
 
 def _firmware(root: Path) -> tuple[str, ...]:
-    folders = (root / "usr" / "share" / "qemu", root / "usr" / "share" / "seabios")
-    return tuple(word for folder in folders for word in ("-L", str(folder)))
+    folders = ("usr/share/qemu", "usr/share/seabios", "usr/lib/ipxe/qemu")
+    return tuple(word for folder in folders for word in ("-L", str(root / folder)))
 
 
 def _unpacked(plan: manifest.Manifest, version: str, report: Callable[[str], None]) -> Path:
