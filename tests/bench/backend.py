@@ -144,8 +144,12 @@ def drive(
     timing: Timing,
     cores: Cores,
     watch: Callable[[], object] | None = None,
+    requests: int | None = None,
 ) -> dict[str, Any]:
-    """Run the front-end once; `watch` is called a few times a second meanwhile."""
+    """Run the front-end once, for a time or for a number of requests.
+
+    `watch` is called a few times a second meanwhile.
+    """
     command = [
         str(front_end),
         *("--socket", str(back_end.socket_path)),
@@ -153,8 +157,8 @@ def drive(
         *("--rw", load.rw),
         *("--bs", str(load.block)),
         *("--iodepth", str(load.depth)),
-        *("--seconds", str(timing.measured)),
-        *("--ramp", str(timing.ramp)),
+        *(("--requests", str(requests)) if requests else ("--seconds", str(timing.measured))),
+        *("--ramp", str(0 if requests else timing.ramp)),
         *("--idle", str(timing.idle)),
         *("--cpu", str(cores.front_end)),
         *("--back-end-pid", str(back_end.process.pid)),
