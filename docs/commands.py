@@ -22,13 +22,18 @@ a test fails where the two differ. A guest gets the same from REPORT SUPPORTED O
 - *Medium* commands are done by the engine, on the short road where nothing stands in the way.
 - *UA*: whether a pending unit attention is reported by the command ("yes"), passed by ("no"), or
   told in its data ("data").
+- *Stopped by*: which reservations of another guest stop the command: none ("-"), that of RESERVE
+  alone ("reserve"), those that keep others from reading too ("read"), all ("write"). START STOP
+  UNIT that starts and PREVENT ALLOW that allows are never stopped. PERSISTENT RESERVE IN and OUT
+  conflict with any RESERVE, even of the same guest; RESERVE, RELEASE and PERSISTENT RESERVE OUT
+  have conflicts of their own (SPC-5 5.14, SPC-4 5.12.3).
 - *Timeout* is the recommended command timeout in seconds.
 
 Every other operation code gets ILLEGAL REQUEST, INVALID COMMAND OPERATION CODE, and every other
 service action of these INVALID FIELD IN CDB.
 
-| code | command | defined in | data | medium | UA | timeout | usage |
-|---|---|---|---|---|---|---|---|
+| code | command | defined in | data | medium | UA | stopped by | timeout | usage |
+|---|---|---|---|---|---|---|---|---|
 """
 
 
@@ -49,6 +54,7 @@ def _row(command: Command) -> str:
         command.direction.value,
         command.access.value if command.access is not Access.OTHER else "-",
         "data" if command.name == "REQUEST SENSE" else attention,
+        command.barrier.value,
         str(command.timeout),
         f"`{command.usage_data.hex(' ')}`",
     )

@@ -101,7 +101,10 @@ class Adapter:
             else:
                 gate.open(_GATE_REASONS[cause])
 
-        await unit.connect(self.nexus, keep)
+        async def end() -> None:
+            await self.abort_unit(address, Service.ABORTED)
+
+        await unit.connect(self.nexus, keep, end)
         self._attached[mapping_id] = unit, keep
         self._table = table
         # Only now may workers finish its commands: everything that shuts the gate has done so.
@@ -151,8 +154,15 @@ class Adapter:
             # A bug of ours costs this front-end its connection, and the others nothing.
             log.exception("host %d: front-end disconnected by a bug of ours", self.number)
         finally:
+            await self._lose_nexus()
             self._transport = None
             self._departed.set()
+
+    async def _lose_nexus(self) -> None:
+        """Give up what its front-end had taken for as long as it is there."""
+        for unit, _ in tuple(self._attached.values()):
+            if await unit.nexus_lost(self.nexus):
+                await unit.attend(sense.I_T_NEXUS_LOSS, nexus=self.nexus)
 
     async def drain(self) -> None:
         """Finish what is in flight, let the front-end go, and take no other."""
@@ -261,6 +271,7 @@ class Adapter:
             if await self._abort(mapping, Service.RESET) is ManagementOutcome.FAILED:
                 outcome = ManagementOutcome.FAILED
             unit, _ = self._attached[mapping.id]
+            await unit.nexus_lost(self.nexus)
             await unit.attend(sense.I_T_NEXUS_LOSS, nexus=self.nexus)
         return outcome
 

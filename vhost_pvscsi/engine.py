@@ -40,6 +40,7 @@ class GateReason(enum.IntEnum):
     DRAINING = 5
     RESIZED = 6
     FAULTS = 7  #: fault rules are set
+    EXCLUSIVE = 8  #: one command has the blocks alone
     TEST = 15  #: for tests that want the long road
 
 

@@ -29,6 +29,18 @@ def verify_10(lba: int, blocks: int, *, bytchk: int = 0) -> bytes:
     return struct.pack(">BBIBHB", 0x2F, bytchk << 1, lba, 0, blocks, 0)
 
 
+def write_and_verify_10(lba: int, blocks: int, *, bytchk: int = 0) -> bytes:
+    return struct.pack(">BBIBHB", 0x2E, bytchk << 1, lba, 0, blocks, 0)
+
+
+def compare_and_write(lba: int, blocks: int, *, fua: bool = False) -> bytes:
+    return struct.pack(">BBQ3xBBB", 0x89, fua << 3, lba, blocks, 0, 0)
+
+
+def pre_fetch_10(lba: int, blocks: int, *, immediate: bool = False) -> bytes:
+    return struct.pack(">BBIBHB", 0x34, immediate << 1, lba, 0, blocks, 0)
+
+
 def write_same_16(lba: int, blocks: int, *, unmap: bool = False, ndob: bool = False) -> bytes:
     return struct.pack(">BBQIBB", 0x93, unmap << 3 | ndob, lba, blocks, 0, 0)
 

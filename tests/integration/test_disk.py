@@ -195,6 +195,87 @@ def test_verify_finds_the_difference(guest: FrontEnd, target: int) -> None:
     assert int.from_bytes(response.sense[3:7], "big") == 3000
 
 
+@pytest.mark.parametrize("target", KEEPING)
+@pytest.mark.parametrize("bytchk", [0, 1])
+@pytest.mark.parametrize("layout", [Layout(), Layout(piece=500)], ids=str)
+def test_write_and_verify_writes(guest: FrontEnd, target: int, bytchk: int, layout: Layout) -> None:
+    data = pattern(16, 7)
+    command = cdb.write_and_verify_10(3, 16, bytchk=bytchk)
+    done = guest.scsi(target, 0, command, data_out=data, layout=layout)
+    assert done.good, done
+    assert done.resid == 0
+    assert guest.scsi(target, 0, cdb.read_10(3, 16), data_in=len(data)).data == data
+
+
+def test_write_and_verify_notices_a_disk_that_forgets(guest: FrontEnd) -> None:
+    data = bytes(700) + b"x" + bytes(323)
+    assert guest.scsi(NULL, 0, cdb.write_and_verify_10(0, 2), data_out=data).good
+    response = guest.scsi(NULL, 0, cdb.write_and_verify_10(0, 2, bytchk=1), data_out=data)
+    assert sense(response) == (0xE, 0x1D, 0)
+    assert int.from_bytes(response.sense[3:7], "big") == 700
+
+
+@pytest.mark.parametrize("target", KEEPING)
+@pytest.mark.parametrize("layout", [Layout(), Layout(piece=500)], ids=str)
+def test_compare_and_write_writes_what_compares(
+    guest: FrontEnd, target: int, layout: Layout
+) -> None:
+    old, new = pattern(20, 3), pattern(20, 4)
+    assert guest.scsi(target, 0, cdb.write_10(0, 20), data_out=old).good
+    command = cdb.compare_and_write(2, 16)
+    inner = slice(2 * BLOCK, 18 * BLOCK)
+    done = guest.scsi(target, 0, command, data_out=old[inner] + new[inner], layout=layout)
+    assert done.good, done
+    assert done.resid == 0
+    now = old[: 2 * BLOCK] + new[inner] + old[18 * BLOCK :]
+    assert guest.scsi(target, 0, cdb.read_10(0, 20), data_in=len(now)).data == now
+    wrong = bytearray(new[inner])
+    wrong[1234] ^= 0x80
+    response = guest.scsi(target, 0, command, data_out=bytes(wrong) + old[inner], layout=layout)
+    assert sense(response) == (0xE, 0x1D, 0)
+    assert response.sense[0] & 0x80, "INFORMATION is not valid"
+    assert int.from_bytes(response.sense[3:7], "big") == 1234
+    assert guest.scsi(target, 0, cdb.read_10(0, 20), data_in=len(now)).data == now
+
+
+def test_compare_and_write_takes_as_many_blocks_as_its_byte_says(guest: FrontEnd) -> None:
+    new = pattern(255, 9)
+    command = cdb.compare_and_write(0, 255, fua=True)
+    assert guest.scsi(FILE, 0, command, data_out=bytes(255 * BLOCK) + new).good
+    assert guest.scsi(FILE, 0, cdb.read_10(0, 255), data_in=len(new)).data == new
+    limits = guest.scsi(FILE, 0, cdb.inquiry(64, page=0xB0), data_in=64).data
+    assert limits[5] == 255
+    assert guest.scsi(FILE, 0, command, data_out=new).response == OVERRUN
+    assert sense(guest.scsi(FILE, 0, cdb.compare_and_write(2**40, 1), data_out=bytes(1024))) == (
+        5,
+        0x21,
+        0,
+    )
+
+
+def test_pre_fetch_says_whether_the_cache_has_room(guest: FrontEnd) -> None:
+    for target, command, status in (
+        (FILE, cdb.pre_fetch_10(0, 8), 4),
+        (FILE, cdb.pre_fetch_10(8, 0, immediate=True), 4),
+        (RAM, cdb.pre_fetch_10(0, 8), 4),
+    ):
+        response = guest.scsi(target, 0, command)
+        assert (response.response, response.status) == (0, status)
+    assert sense(guest.scsi(FILE, 0, cdb.pre_fetch_10(2**31, 8))) == (5, 0x21, 0)
+
+
+@pytest.mark.parametrize(("size", "cache", "status"), [(1, "none", 0), (65, "writeback", 0)])
+def test_pre_fetch_of_what_no_cache_keeps_is_good(
+    make_daemon: MakeDaemon, image: Path, size: int, cache: str, status: int
+) -> None:
+    os.truncate(image, size << 20)
+    daemon = make_daemon([f"0:0:0:0={image},cache={cache}"])
+    with FrontEnd(daemon.socket) as guest:
+        guest.ready()
+        response = guest.scsi(0, 0, cdb.pre_fetch_10(0, 0))
+        assert (response.response, response.status) == (0, status)
+
+
 @pytest.mark.parametrize("cache", ["none", "writeback", "writethrough", "directsync"])
 @pytest.mark.parametrize("piece", [None, 1000], ids=["aligned", "in odd pieces"])
 def test_cache_modes(make_daemon: MakeDaemon, image: Path, cache: str, piece: int | None) -> None:
@@ -238,6 +319,10 @@ def test_read_only(make_daemon: MakeDaemon, image: Path, how: str) -> None:
                 0,
             )
             listed = cdb.unmap_list((0, 1))
+            both = bytes(2 * BLOCK)
+            for command in (cdb.compare_and_write(0, 1), cdb.write_and_verify_10(0, 1)):
+                refused = guest.scsi(target, 0, command, data_out=both)
+                assert sense(refused) == (7, 0x27, 0)
             refused = guest.scsi(target, 0, cdb.unmap(len(listed)), data_out=listed)
             assert sense(refused)[0] in {5, 7}
             assert guest.scsi(target, 0, cdb.read_10(0, 1), data_in=BLOCK).good

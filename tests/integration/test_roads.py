@@ -50,6 +50,24 @@ CALLS: list[tuple[bytes, bytes, int]] = [
     (cdb.verify_10(8, 8, bytchk=3), DATA[:512], 0),
     (struct.pack(">BBQIBB", 0x8F, 2, 8, 8, 0, 0), DATA, 0),
     (struct.pack(">BBIIBB", 0xAF, 2, 8, 8, 0, 0), DATA, 0),
+    (cdb.write_and_verify_10(8, 8), DATA[::-1], 0),
+    (cdb.write_and_verify_10(8, 8, bytchk=1), DATA[::-1], 0),
+    (cdb.write_and_verify_10(8, 8, bytchk=3), DATA[::-1], 0),
+    (cdb.write_and_verify_10(8, 0), b"", 0),
+    (struct.pack(">BBQIBB", 0x8E, 2, 8, 8, 0, 0), DATA[::-1] + DATA, 0),
+    (struct.pack(">BBQIBB", 0x8E, 0x20, 8, 8, 0, 0), DATA, 0),
+    (struct.pack(">BBIIBB", 0xAE, 2, 8, 8, 0, 0), DATA[::-1], 0),
+    (struct.pack(">BBIIBB", 0xAE, 2, 2**31, 8, 0, 0), DATA, 0),
+    (cdb.compare_and_write(8, 8), DATA + DATA[::-1], 0),
+    (cdb.compare_and_write(8, 8, fua=True), DATA + DATA[::-1], 0),
+    (cdb.compare_and_write(8, 8), DATA[::-1] + DATA, 0),
+    (cdb.compare_and_write(8, 8), DATA, 0),
+    (cdb.compare_and_write(8, 0), b"", 0),
+    (cdb.pre_fetch_10(8, 8), b"", 0),
+    (cdb.pre_fetch_10(8, 0, immediate=True), b"", 0),
+    (cdb.pre_fetch_10(2**31, 8), b"", 0),
+    (struct.pack(">BBQIBB", 0x90, 0, 8, 8, 0, 0), b"", 0),
+    (struct.pack(">BBQIBB", 0x90, 1, 8, 8, 0, 0), b"", 0),
     (cdb.write_same_16(8, 8), DATA[:512], 0),
     (cdb.write_same_16(8, 8, ndob=True, unmap=True), b"", 0),
     (cdb.write_same_16(8, 0), DATA[:512], 0),
@@ -168,3 +186,31 @@ async def test_no_short_road_completion_follows_a_close(folder: Path, io_uring: 
 @pytest.mark.long
 async def test_no_short_road_completion_follows_a_close_10000(folder: Path, io_uring: bool) -> None:
     await _close_gate_under_writes(10_000, folder, io_uring)
+
+
+async def test_no_write_comes_between_compare_and_write(io_uring: bool) -> None:
+    """Whichever comes first, the write remains: nothing compares with its data."""
+    async with House(["0:0:0:0=ram:1M"], io_uring=io_uring) as house:
+        guest = await house.connect(request_queues=2)
+        await asyncio.to_thread(_race, guest, 150)
+        guest.close()
+
+
+def _race(guest: FrontEnd, rounds: int) -> None:
+    blocks = 255
+    length = blocks * BLOCK
+    before = bytes(length)
+    assert guest.scsi(0, 0, cdb.write_16(0, blocks), data_out=before).good
+    for number in range(rounds):
+        after = struct.pack(">Q", number + 1) * (length // 8)
+        compare = guest.submit(
+            0, 0, cdb.compare_and_write(0, blocks), data_out=before + b"\xff" * length, queue=3
+        )
+        write = guest.submit(0, 0, cdb.write_16(0, blocks), data_out=after, queue=2)
+        assert guest.wait(write).good
+        outcome = guest.wait(compare)
+        assert outcome.good or outcome.sense_code == (0xE, 0x1D, 0), outcome
+        back = guest.scsi(0, 0, cdb.read_16(0, blocks), data_in=length).data
+        if back != after:
+            pytest.fail(f"round {number}: a write came in between: {back[:8].hex()}")
+        before = after

@@ -17,6 +17,8 @@ class Cause(enum.Enum):
 
     ATTENTION = enum.auto()
     STOPPED = enum.auto()
+    EXCLUSIVE = enum.auto()
+    RESERVATION = enum.auto()
 
 
 #: Shuts (True) or opens (False) one mapping's gate for a cause. Shutting returns when no
@@ -24,19 +26,26 @@ class Cause(enum.Enum):
 Keeper: TypeAlias = Callable[[Cause, bool], Awaitable[None]]
 
 
+#: Ends all commands of one mapping, as ABORT TASK SET would.
+Ender: TypeAlias = Callable[[], Awaitable[object]]
+
+
 class Gates:
     """The keepers of a unit, by nexus. A nexus has several where the unit has several LUNs."""
 
     def __init__(self) -> None:
         self._keepers: dict[str, list[Keeper]] = {}
+        self._enders: dict[Keeper, Ender] = {}
 
     @property
     def nexuses(self) -> tuple[str, ...]:
         """All nexuses that are connected."""
         return tuple(self._keepers)
 
-    def add(self, nexus: str, keeper: Keeper) -> bool:
+    def add(self, nexus: str, keeper: Keeper, ender: Ender | None = None) -> bool:
         """Remember a keeper; True when it is the nexus' first."""
+        if ender is not None:
+            self._enders[keeper] = ender
         keepers = self._keepers.setdefault(nexus, [])
         keepers.append(keeper)
         return len(keepers) == 1
@@ -46,6 +55,7 @@ class Gates:
         keepers = self._keepers.get(nexus, [])
         if keeper in keepers:
             keepers.remove(keeper)
+            self._enders.pop(keeper, None)
         if keepers:
             return False
         return self._keepers.pop(nexus, None) is not None
@@ -54,6 +64,12 @@ class Gates:
         """Shut or open the gates of one nexus."""
         for keeper in tuple(self._keepers.get(nexus, ())):
             await keeper(cause, shut)
+
+    async def end_commands(self, nexus: str) -> None:
+        """End all commands of one nexus, as ABORT TASK SET would."""
+        for keeper in tuple(self._keepers.get(nexus, ())):
+            if keeper in self._enders:
+                await self._enders[keeper]()
 
     async def turn_all(self, cause: Cause, shut: bool) -> None:
         """Shut or open the gates of all nexuses."""

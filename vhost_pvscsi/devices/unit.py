@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from vhost_pvscsi.scsi.request import Reply, Request
     from vhost_pvscsi.scsi.sense import SenseCode
 
-    from .gates import Keeper
+    from .gates import Ender, Keeper
 
 
 class LogicalUnit(Protocol):
@@ -34,8 +34,11 @@ class LogicalUnit(Protocol):
 class AttachableUnit(LogicalUnit, Protocol):
     """A unit that an operator attaches: it knows the nexuses that reach it."""
 
-    async def connect(self, nexus: str, keeper: Keeper) -> None:
-        """Take a mapping of a nexus into account, before it is put in service."""
+    async def connect(self, nexus: str, keeper: Keeper, ender: Ender | None = None) -> None:
+        """Take a mapping of a nexus into account, before it is put in service.
+
+        `ender` ends the mapping's commands, for PREEMPT AND ABORT.
+        """
 
     def disconnect(self, nexus: str, keeper: Keeper) -> None:
         """Forget a mapping of a nexus."""
@@ -44,6 +47,9 @@ class AttachableUnit(LogicalUnit, Protocol):
         self, code: SenseCode, *, nexus: str | None = None, but: str | None = None
     ) -> None:
         """Establish a unit attention for one nexus, or for all, `but` one."""
+
+    async def nexus_lost(self, nexus: str) -> bool:
+        """Give up what ends with a nexus (SAM-5 6.3.4); True: something was given up."""
 
     async def reset(self) -> None:
         """Do a logical unit reset (SAM-5 6.3.3); its commands have been ended by the caller."""

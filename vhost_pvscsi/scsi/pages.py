@@ -131,6 +131,7 @@ class BlockLimits:
     max_unmap_descriptors: int = 0
     unmap_granularity: int = 0
     max_write_same: int = 0
+    max_compare_write: int = 0  #: 0: there is no COMPARE AND WRITE
     write_same_nonzero: bool = True  #: WSNZ: WRITE SAME of 0 blocks is refused
 
     def pack(self) -> bytes:
@@ -138,11 +139,11 @@ class BlockLimits:
         body = struct.pack(
             ">BBHIIIIIIIQ",
             self.write_same_nonzero,
-            0,  # no COMPARE AND WRITE
+            self.max_compare_write,
             self.optimal_granularity,
             self.max_transfer,
             self.optimal_transfer,
-            0,  # no PRE-FETCH
+            0,  # PRE-FETCH may name any number of blocks
             self.max_unmap_blocks,
             self.max_unmap_descriptors,
             self.unmap_granularity,

@@ -56,7 +56,7 @@ impl PyMedium {
 
     #[staticmethod]
     fn commands() -> HashMap<u8, (bool, &'static [u8])> {
-        COMMANDS.iter().map(|row| (row.opcode, (row.access == Access::Write, row.usage))).collect()
+        COMMANDS.iter().map(|row| (row.opcode, (row.access != Access::Read, row.usage))).collect()
     }
 
     #[getter]

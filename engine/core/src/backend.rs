@@ -159,6 +159,21 @@ impl FileStore {
         check(unsafe { libc::fdatasync(self.raw()) })
     }
 
+    /// Ask the host to have a range in its cache; a wish, so there is nothing to fail.
+    pub fn fetch(&self, offset: u64, length: u64) {
+        self.advise(libc::POSIX_FADV_WILLNEED, offset, length);
+    }
+
+    /// Ask the host to forget what it caches of a range, so that the next read is the device's.
+    pub fn forget(&self, offset: u64, length: u64) {
+        self.advise(libc::POSIX_FADV_DONTNEED, offset, length);
+    }
+
+    fn advise(&self, advice: i32, offset: u64, length: u64) {
+        // SAFETY: a plain system call on a descriptor of ours; offsets as in `allocate`.
+        unsafe { libc::posix_fadvise(self.raw(), offset as i64, length as i64, advice) };
+    }
+
     /// Give blocks back to the host; they read as zeros then.
     ///
     /// # Errors

@@ -38,6 +38,31 @@ pub enum Command {
         /// What is compared.
         check: ByteCheck,
     },
+    /// WRITE AND VERIFY (10), (12), (16)
+    WriteVerify {
+        /// First block.
+        lba: u64,
+        /// Number of blocks.
+        blocks: u32,
+        /// What was written is read again and compared.
+        compare: bool,
+    },
+    /// COMPARE AND WRITE
+    CompareWrite {
+        /// First block.
+        lba: u64,
+        /// Number of blocks: data-out has twice as many.
+        blocks: u32,
+        /// Force unit access: stable when answered.
+        fua: bool,
+    },
+    /// PRE-FETCH (10), (16)
+    Prefetch {
+        /// First block.
+        lba: u64,
+        /// Number of blocks, 0: to the end.
+        blocks: u32,
+    },
     /// WRITE SAME (10), (16)
     WriteSame {
         /// First block.
@@ -112,24 +137,35 @@ const CHECKING: u8 = 0x16;
 const IMMEDIATE: u8 = 0x02;
 
 /// All commands that `parse` knows.
-pub const COMMANDS: [Row; 16] = [
+pub const COMMANDS: [Row; 22] = [
     row(0x08, Access::Read, &usage_6()),
     row(0x0a, Access::Write, &usage_6()),
     row(0x28, Access::Read, &usage_10(CACHING)),
     row(0x2a, Access::Write, &usage_10(CACHING)),
+    row(0x2e, Access::Write, &usage_10(CHECKING)),
     row(0x2f, Access::Read, &usage_10(CHECKING)),
+    row(0x34, Access::Read, &usage_10(IMMEDIATE)),
     row(0x35, Access::Write, &usage_10(IMMEDIATE)),
     // UNMAP; ANCHOR needs anchored blocks, which no file has.
     row(0x41, Access::Write, &usage_10(0x08)),
     row(0x42, Access::Write, &[0xff, 0, 0, 0, 0, 0, 0x3f, 0xff, 0xff, 0]),
     row(0x88, Access::Read, &usage_16(CACHING)),
+    // COMPARE AND WRITE: the number of blocks is one byte.
+    row(
+        0x89,
+        Access::Exclusive,
+        &[0xff, CACHING, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0xff, 0x3f, 0],
+    ),
     row(0x8a, Access::Write, &usage_16(CACHING)),
+    row(0x8e, Access::Write, &usage_16(CHECKING)),
     row(0x8f, Access::Read, &usage_16(CHECKING)),
+    row(0x90, Access::Read, &usage_16(IMMEDIATE)),
     row(0x91, Access::Write, &usage_16(IMMEDIATE)),
     // UNMAP and NDOB.
     row(0x93, Access::Write, &usage_16(0x09)),
     row(0xa8, Access::Read, &usage_12(CACHING)),
     row(0xaa, Access::Write, &usage_12(CACHING)),
+    row(0xae, Access::Write, &usage_12(CHECKING)),
     row(0xaf, Access::Read, &usage_12(CHECKING)),
 ];
 
@@ -172,6 +208,18 @@ pub fn parse(cdb: &[u8; 32]) -> Result<Command, Box<Outcome>> {
         0x2a | 0xaa | 0x8a => Command::Write { lba, blocks, fua: cdb[1] & 0x08 != 0 },
         0x35 | 0x91 => Command::Flush { lba, blocks },
         0x2f | 0xaf | 0x8f => Command::Verify { lba, blocks, check: byte_check(cdb)? },
+        0x2e | 0xae | 0x8e => {
+            let compare = match byte_check(cdb)? {
+                ByteCheck::Medium => false,
+                ByteCheck::Blocks => true,
+                // SBC-4 5.47: 11b is reserved here.
+                ByteCheck::OneBlock => return Err(invalid_field(1, 2)),
+            };
+            Command::WriteVerify { lba, blocks, compare }
+        }
+        0x34 | 0x90 => Command::Prefetch { lba, blocks },
+        // Bytes 10 to 12 are reserved, so the four bytes of `extent` are the one.
+        0x89 => Command::CompareWrite { lba, blocks, fua: cdb[1] & 0x08 != 0 },
         0x42 => Command::Unmap { length: u16::from_be_bytes([cdb[7], cdb[8]]) },
         opcode => Command::WriteSame {
             lba,

@@ -15,6 +15,9 @@ pub enum Access {
     Read,
     /// Changes blocks, or makes changes stable.
     Write,
+    /// Changes blocks, and no other write may come in between: never the short road. Python
+    /// shuts the gates of the unit for writes, waits, and orders the run.
+    Exclusive,
 }
 
 impl Access {
@@ -22,6 +25,7 @@ impl Access {
         match self {
             Access::Read => 0x0000_ffff,
             Access::Write => 0xffff_0000,
+            Access::Exclusive => 0xffff_ffff,
         }
     }
 }
@@ -40,7 +44,7 @@ impl Gate {
     /// Whether a command with that access may be finished by a worker now.
     #[must_use]
     pub fn lets(&self, access: Access) -> bool {
-        self.0.load(Ordering::Acquire) & access.mask() == 0
+        access != Access::Exclusive && self.0.load(Ordering::Acquire) & access.mask() == 0
     }
 
     /// Set bits. Workers that have not passed a quiescent point since may still act on the old word.

@@ -11,8 +11,8 @@ use crate::cdb::{self, ByteCheck, Command};
 use crate::chain::{Buffers, Chain};
 use crate::error::{Error, Result};
 use crate::outcome::{
-    Outcome, Service, INVALID_FIELD_IN_CDB, LBA_OUT_OF_RANGE, UNRECOVERED_READ_ERROR, WRITE_ERROR,
-    WRITE_PROTECTED,
+    Outcome, Service, CONDITION_MET, INVALID_FIELD_IN_CDB, LBA_OUT_OF_RANGE,
+    UNRECOVERED_READ_ERROR, WRITE_ERROR, WRITE_PROTECTED,
 };
 use crate::slow::Slow;
 
@@ -180,6 +180,18 @@ impl Medium {
                 })
             }
             Command::Verify { lba, blocks, check } => self.plan_verify(lba, blocks, check, chain),
+            Command::WriteVerify { lba, blocks, compare } => {
+                let (offset, length) = self.outgoing(lba, blocks, 1, chain)?;
+                Ok(unless_empty(length, Slow::WriteVerify { offset, length, compare }))
+            }
+            Command::CompareWrite { lba, blocks, fua } => {
+                let (offset, length) = self.outgoing(lba, blocks, 2, chain)?;
+                Ok(unless_empty(length, Slow::CompareWrite { offset, length, sync: fua }))
+            }
+            Command::Prefetch { lba, blocks } => {
+                let (offset, length) = self.extent(lba, blocks.into())?;
+                Ok(self.prefetch(offset, length, blocks == 0))
+            }
             Command::WriteSame { lba, blocks, unmap, no_data } => {
                 self.plan_write_same(lba, blocks, unmap, no_data, chain)
             }
@@ -268,6 +280,31 @@ impl Medium {
         Step::Finished(Outcome::good(length))
     }
 
+    /// Check a command that writes `blocks` blocks and whose data-out has `copies` times as many.
+    fn outgoing(
+        &self,
+        lba: u64,
+        blocks: u32,
+        copies: u64,
+        chain: &Chain,
+    ) -> std::result::Result<(u64, u64), Box<Outcome>> {
+        let (offset, length) = self.extent(lba, blocks.into())?;
+        // At most 2 * 2^32 * 2^16.
+        transferable(length * copies)?;
+        needs(&chain.data_out, length * copies)?;
+        self.writable()?;
+        Ok((offset, length))
+    }
+
+    fn prefetch(&self, offset: u64, length: u64, to_the_end: bool) -> Step {
+        if matches!(self.store, Store::File(_)) {
+            let whole = self.blocks * u64::from(self.block_size);
+            let length = if to_the_end { whole - offset } else { length };
+            return Step::Slow(Slow::Prefetch { offset, length });
+        }
+        Step::Finished(Outcome::status(CONDITION_MET))
+    }
+
     fn writable(&self) -> std::result::Result<(), Box<Outcome>> {
         if self.read_only {
             return Err(Box::new(Outcome::check(WRITE_PROTECTED)));
@@ -292,6 +329,13 @@ impl Medium {
             _ => Err(Box::new(Outcome::check(LBA_OUT_OF_RANGE).with_information(lba))),
         }
     }
+}
+
+fn unless_empty(length: u64, job: Slow) -> Step {
+    if length == 0 {
+        return Step::Finished(Outcome::good(0));
+    }
+    Step::Slow(job)
 }
 
 fn transferable(length: u64) -> std::result::Result<(), Box<Outcome>> {

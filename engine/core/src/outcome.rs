@@ -42,6 +42,8 @@ impl Service {
 pub const GOOD: u8 = 0x00;
 /// SCSI status CHECK CONDITION.
 pub const CHECK_CONDITION: u8 = 0x02;
+/// SCSI status CONDITION MET.
+pub const CONDITION_MET: u8 = 0x04;
 /// SCSI status TASK SET FULL.
 pub const TASK_SET_FULL: u8 = 0x28;
 

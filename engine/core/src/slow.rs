@@ -8,12 +8,15 @@ use crate::backend::Aligned;
 use crate::chain::Buffers;
 use crate::medium::{Medium, Store, MAX_UNMAP_BLOCKS, MAX_UNMAP_DESCRIPTORS};
 use crate::outcome::{
-    Outcome, Service, INVALID_FIELD_IN_PARAMETER_LIST, MISCOMPARE, PARAMETER_LIST_LENGTH_ERROR,
-    UNRECOVERED_READ_ERROR,
+    Outcome, Service, CONDITION_MET, INVALID_FIELD_IN_PARAMETER_LIST, MISCOMPARE,
+    PARAMETER_LIST_LENGTH_ERROR, UNRECOVERED_READ_ERROR,
 };
 
 /// Bytes that are handled between two looks at whether the command was aborted.
 const PIECE: usize = 1 << 20;
+
+/// Most bytes that one PRE-FETCH brings into the host's cache.
+const PREFETCH_BYTES: u64 = 64 << 20;
 
 /// A job for a thread that may wait. Extents were checked.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +48,32 @@ pub enum Slow {
         /// 0: nothing; one block: each with that; else all.
         compared: u64,
     },
+    /// Write, make it stable, read it again.
+    WriteVerify {
+        /// First byte.
+        offset: u64,
+        /// Bytes.
+        length: u64,
+        /// Compare what is read with what was to be written.
+        compare: bool,
+    },
+    /// Compare with the first half of data-out; if equal, write the second. Whoever orders it
+    /// sees to it that nobody else writes meanwhile (decision 0011).
+    CompareWrite {
+        /// First byte.
+        offset: u64,
+        /// Bytes; data-out has twice as many.
+        length: u64,
+        /// It must be stable when it is answered.
+        sync: bool,
+    },
+    /// Have a range in the host's cache.
+    Prefetch {
+        /// First byte.
+        offset: u64,
+        /// Bytes.
+        length: u64,
+    },
     /// A READ or WRITE where io_uring is missing.
     Transfer(crate::medium::Transfer),
 }
@@ -63,6 +92,13 @@ pub fn run(medium: &Medium, job: Slow, buffers: &mut Buffers, ended: &AtomicBool
         Slow::Verify { offset, length, compared } => {
             verify(medium, offset, length, compared, buffers, ended)
         }
+        Slow::WriteVerify { offset, length, compare } => {
+            write_verify(medium, offset, length, compare, buffers, ended)
+        }
+        Slow::CompareWrite { offset, length, sync } => {
+            compare_write(medium, offset, length, sync, buffers, ended)
+        }
+        Slow::Prefetch { offset, length } => Ok(prefetch(medium, offset, length)),
         Slow::Transfer(transfer) => move_data(medium, transfer, buffers, ended),
     };
     result.unwrap_or_else(|outcome| *outcome)
@@ -322,6 +358,77 @@ fn verify(
         }
     })?;
     Ok(Outcome::good(compared))
+}
+
+fn write_verify(
+    medium: &Medium,
+    offset: u64,
+    length: u64,
+    compare: bool,
+    buffers: &Buffers,
+    ended: &AtomicBool,
+) -> Run {
+    put(medium, offset, length, true, buffers.duplicate(), ended)?;
+    if let Store::File(file) = &medium.store {
+        // Else the page cache would be compared with itself.
+        file.forget(offset, length);
+    }
+    verify(medium, offset, length, if compare { length } else { 0 }, buffers, ended)?;
+    Ok(Outcome::good(length))
+}
+
+fn compare_write(
+    medium: &Medium,
+    offset: u64,
+    length: u64,
+    sync: bool,
+    buffers: &Buffers,
+    ended: &AtomicBool,
+) -> Run {
+    verify(medium, offset, length, length, buffers, ended)?;
+    let mut data = buffers.duplicate();
+    data.advance(length);
+    // From here on it is carried out whole: half a lock record helps nobody.
+    put(medium, offset, length, sync, data, &AtomicBool::new(false))?;
+    Ok(Outcome::good(2 * length))
+}
+
+/// Write the first `length` bytes of `data`; they are stable then if `sync` or the medium says so.
+fn put(
+    medium: &Medium,
+    offset: u64,
+    length: u64,
+    sync: bool,
+    mut data: Buffers,
+    ended: &AtomicBool,
+) -> Result<(), Box<Outcome>> {
+    data.truncate(length);
+    match &medium.store {
+        Store::File(file) => {
+            let sync = sync || file.sync_writes;
+            let transfer =
+                crate::medium::Transfer { write: true, sync, offset, left: length, done: 0 };
+            move_data(medium, transfer, &mut data, ended)?;
+        }
+        Store::Ram(pages) => crate::medium::copy_ram(pages, offset, length, &data, true),
+        Store::Null => {}
+    }
+    Ok(())
+}
+
+/// SBC-4 5.10: CONDITION MET where the cache has room for the whole range, else GOOD.
+fn prefetch(medium: &Medium, offset: u64, length: u64) -> Outcome {
+    let Store::File(file) = &medium.store else { return Outcome::status(CONDITION_MET) };
+    if file.alignment > 1 {
+        // O_DIRECT: there is no cache that reads look into.
+        return Outcome::good(0);
+    }
+    // One guest's wish shall not turn the host's cache over.
+    file.fetch(offset, length.min(PREFETCH_BYTES));
+    if length > PREFETCH_BYTES {
+        return Outcome::good(0);
+    }
+    Outcome::status(CONDITION_MET)
 }
 
 fn load(medium: &Medium, offset: u64, into: &Aligned, count: usize) -> Result<(), Box<Outcome>> {

@@ -6,7 +6,7 @@ import pytest
 
 from vhost_pvscsi.scsi import opcodes
 from vhost_pvscsi.scsi.cdb import Field, service_action, usage_mask
-from vhost_pvscsi.scsi.opcodes import Access, CommandSet, Direction, Opcode
+from vhost_pvscsi.scsi.opcodes import Access, Barrier, CommandSet, Direction, Opcode
 from vhost_pvscsi.scsi.request import Reply, Status
 
 #: SPC-5 4.2.5.1: group code -> CDB length.
@@ -21,17 +21,37 @@ USAGE = {
     "WRITE(6)": "0a 1f ff ff ff 00",
     "INQUIRY": "12 01 ff ff ff 00",
     "MODE SENSE(6)": "1a 08 ff ff ff 00",
+    "RESERVE(6)": "16 00 00 00 00 00",
+    "RELEASE(6)": "17 00 00 00 00 00",
+    "RESERVE(10)": "56 00 00 00 00 00 00 00 00 00",
+    "RELEASE(10)": "57 00 00 00 00 00 00 00 00 00",
+    "PERSISTENT RESERVE IN, READ KEYS": "5e 00 00 00 00 00 00 ff ff 00",
+    "PERSISTENT RESERVE IN, READ RESERVATION": "5e 01 00 00 00 00 00 ff ff 00",
+    "PERSISTENT RESERVE IN, REPORT CAPABILITIES": "5e 02 00 00 00 00 00 ff ff 00",
+    "PERSISTENT RESERVE IN, READ FULL STATUS": "5e 03 00 00 00 00 00 ff ff 00",
+    "PERSISTENT RESERVE OUT, REGISTER": "5f 00 ff 00 00 ff ff ff ff 00",
+    "PERSISTENT RESERVE OUT, RESERVE": "5f 01 ff 00 00 ff ff ff ff 00",
+    "PERSISTENT RESERVE OUT, RELEASE": "5f 02 ff 00 00 ff ff ff ff 00",
+    "PERSISTENT RESERVE OUT, CLEAR": "5f 03 ff 00 00 ff ff ff ff 00",
+    "PERSISTENT RESERVE OUT, PREEMPT": "5f 04 ff 00 00 ff ff ff ff 00",
+    "PERSISTENT RESERVE OUT, PREEMPT AND ABORT": "5f 05 ff 00 00 ff ff ff ff 00",
+    "PERSISTENT RESERVE OUT, REGISTER AND IGNORE": "5f 06 ff 00 00 ff ff ff ff 00",
     "START STOP UNIT": "1b 01 00 0f f7 00",
     "PREVENT ALLOW MEDIUM REMOVAL": "1e 00 00 00 03 00",
     "READ CAPACITY(10)": "25 00 ff ff ff ff 00 00 01 00",
     "READ(10)": "28 18 ff ff ff ff 3f ff ff 00",
     "WRITE(10)": "2a 18 ff ff ff ff 3f ff ff 00",
+    "WRITE AND VERIFY(10)": "2e 16 ff ff ff ff 3f ff ff 00",
+    "PRE-FETCH(10)": "34 02 ff ff ff ff 3f ff ff 00",
     "VERIFY(10)": "2f 16 ff ff ff ff 3f ff ff 00",
     "SYNCHRONIZE CACHE(10)": "35 02 ff ff ff ff 3f ff ff 00",
     "WRITE SAME(10)": "41 08 ff ff ff ff 3f ff ff 00",
     "UNMAP": "42 00 00 00 00 00 3f ff ff 00",
     "MODE SENSE(10)": "5a 18 ff ff 00 00 00 ff ff 00",
     "READ(16)": "88 18 ff ff ff ff ff ff ff ff ff ff ff ff 3f 00",
+    "COMPARE AND WRITE": "89 18 ff ff ff ff ff ff ff ff 00 00 00 ff 3f 00",
+    "WRITE AND VERIFY(16)": "8e 16 ff ff ff ff ff ff ff ff ff ff ff ff 3f 00",
+    "PRE-FETCH(16)": "90 02 ff ff ff ff ff ff ff ff ff ff ff ff 3f 00",
     "WRITE(16)": "8a 18 ff ff ff ff ff ff ff ff ff ff ff ff 3f 00",
     "VERIFY(16)": "8f 16 ff ff ff ff ff ff ff ff ff ff ff ff 3f 00",
     "SYNCHRONIZE CACHE(16)": "91 02 ff ff ff ff ff ff ff ff ff ff ff ff 3f 00",
@@ -39,8 +59,12 @@ USAGE = {
     "READ CAPACITY(16)": "9e 10 ff ff ff ff ff ff ff ff ff ff ff ff 01 00",
     "REPORT LUNS": "a0 00 ff 00 00 00 ff ff ff ff 00 00",
     "REPORT SUPPORTED OPERATION CODES": "a3 0c 87 ff ff ff ff ff ff ff 00 00",
+    "REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS": "a3 0d 80 00 00 00 ff ff ff ff 00 00",
+    "READ DEFECT DATA(10)": "37 00 1f 00 00 00 00 ff ff 00",
+    "READ DEFECT DATA(12)": "b7 1f ff ff ff ff ff ff ff ff 00 00",
     "READ(12)": "a8 18 ff ff ff ff ff ff ff ff 3f 00",
     "WRITE(12)": "aa 18 ff ff ff ff ff ff ff ff 3f 00",
+    "WRITE AND VERIFY(12)": "ae 16 ff ff ff ff ff ff ff ff 3f 00",
     "VERIFY(12)": "af 16 ff ff ff ff ff ff ff ff 3f 00",
 }
 
@@ -153,14 +177,57 @@ def test_service_actions_are_found_where_the_opcode_has_them():
 
 def test_medium_commands_are_those_that_touch_blocks():
     assert {hex(code) for code in opcodes.MEDIUM_OPCODES} == {
-        *("0x8", "0xa", "0x28", "0x2a", "0x2f", "0x35", "0x41", "0x42"),
-        *("0x88", "0x8a", "0x8f", "0x91", "0x93", "0xa8", "0xaa", "0xaf"),
+        *("0x8", "0xa", "0x28", "0x2a", "0x2e", "0x2f", "0x34", "0x35", "0x41", "0x42"),
+        *("0x88", "0x89", "0x8a", "0x8e", "0x8f", "0x90", "0x91", "0x93"),
+        *("0xa8", "0xaa", "0xae", "0xaf"),
     }
 
 
 def test_writes_send_data_and_only_three_commands_ignore_attentions():
     for command in opcodes.TABLE:
-        if command.access is Access.WRITE:
+        if command.access in {Access.WRITE, Access.EXCLUSIVE}:
             assert command.direction is Direction.OUT
     exempt = {command.name for command in opcodes.TABLE if command.ignores_attention}
     assert exempt == {"INQUIRY", "REPORT LUNS", "REQUEST SENSE"}
+
+
+#: SPC-5 5.14.1, SBC-4 4.17: what passes a persistent reservation of each class.
+STOPPED = {
+    Barrier.NONE: {
+        "INQUIRY", "REQUEST SENSE", "REPORT LUNS",
+        "RESERVE(6)", "RELEASE(6)", "RESERVE(10)", "RELEASE(10)",
+    },
+    Barrier.RESERVE: {"TEST UNIT READY", "READ CAPACITY(10)", "READ CAPACITY(16)"},
+    Barrier.READ: {"MODE SENSE(6)", "MODE SENSE(10)", "REPORT SUPPORTED OPERATION CODES",
+        "REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS",
+        "READ DEFECT DATA(10)", "READ DEFECT DATA(12)"},
+    Barrier.WRITE: {"START STOP UNIT", "PREVENT ALLOW MEDIUM REMOVAL"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("barrier", STOPPED, ids=str)
+def test_what_reservations_stop_is_the_standards(barrier):
+    for name in STOPPED[barrier]:
+        [command] = [known for known in opcodes.TABLE if known.name == name]
+        assert command.barrier is barrier, name
+
+
+def test_the_medium_is_stopped_by_what_is_done_to_it():
+    for command in opcodes.MEDIUM_COMMANDS:
+        reads = command.access is Access.READ
+        assert command.barrier is (Barrier.READ if reads else Barrier.WRITE), command.name
+
+
+@pytest.mark.parametrize(
+    ("cdb", "barrier"),
+    [
+        ("1b 00 00 00 01 00", Barrier.NONE),
+        ("1b 00 00 00 00 00", Barrier.WRITE),
+        ("1b 00 00 00 11 00", Barrier.WRITE),
+        ("1e 00 00 00 00 00", Barrier.NONE),
+        ("1e 00 00 00 01 00", Barrier.WRITE),
+    ],
+)
+def test_fields_may_make_a_command_harmless(cdb, barrier):
+    cdb = bytes.fromhex(cdb)
+    assert opcodes.command(Opcode(cdb[0])).barrier_of(cdb) is barrier

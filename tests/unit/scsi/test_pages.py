@@ -41,9 +41,10 @@ def test_block_limits():
         max_unmap_descriptors=255,
         unmap_granularity=8,
         max_write_same=0x1234,
+        max_compare_write=0x21,
     ).pack()
     assert len(data) == 60
-    assert data[:2].hex() == "0100"  # WSNZ; COMPARE AND WRITE length
+    assert data[:2].hex() == "0121"  # WSNZ; COMPARE AND WRITE length
     assert data[2:4].hex() == "0008"
     assert data[4:12].hex() == "0000001100000012"
     assert data[16:24].hex() == "003fffff000000ff"

@@ -31,6 +31,8 @@ TRANSPORT_LIMIT = 0xFFFF * 512
 #: What the medium executor takes in one UNMAP or WRITE SAME.
 MAX_UNMAP_BLOCKS = 0x3FFFFF
 MAX_UNMAP_DESCRIPTORS = 255
+#: What COMPARE AND WRITE's one byte can say.
+MAX_COMPARE_WRITE = 255
 #: A hole in a file is a page or more.
 HOLE = 4096
 
@@ -98,6 +100,7 @@ class DiskGeometry:
             max_unmap_descriptors=MAX_UNMAP_DESCRIPTORS if self.unmap else 0,
             unmap_granularity=max(HOLE // self.block_size, 1) if self.unmap else 0,
             max_write_same=MAX_UNMAP_BLOCKS,
+            max_compare_write=MAX_COMPARE_WRITE,
         )
 
 

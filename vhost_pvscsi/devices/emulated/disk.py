@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
-from vhost_pvscsi.devices.gates import Cause, Keeper
+from vhost_pvscsi.devices.gates import Cause, Ender, Keeper
 from vhost_pvscsi.scsi import opcodes, sense
-from vhost_pvscsi.scsi.opcodes import Access, Command, CommandSet, Opcode
+from vhost_pvscsi.scsi.opcodes import (
+    Access,
+    Command,
+    CommandSet,
+    Opcode,
+    PersistentIn,
+    PersistentOut,
+)
 from vhost_pvscsi.scsi.request import Reply, Request
 
-from . import blocks, inquiry, power, report
+from . import blocks, inquiry, power, report, reserving
 from .state import DiskState, Handler
 
 if TYPE_CHECKING:
@@ -37,6 +44,23 @@ HANDLERS: Mapping[Command, Handler] = {
     opcodes.command(
         Opcode.MAINTENANCE_IN, opcodes.REPORT_SUPPORTED_OPERATION_CODES
     ): report.report_supported_operation_codes,
+    opcodes.command(
+        Opcode.MAINTENANCE_IN, opcodes.REPORT_SUPPORTED_TASK_MANAGEMENT_FUNCTIONS
+    ): report.report_task_management,
+    opcodes.command(Opcode.READ_DEFECT_DATA_10): report.read_defect_data_10,
+    opcodes.command(Opcode.READ_DEFECT_DATA_12): report.read_defect_data_12,
+    opcodes.command(Opcode.RESERVE_6): reserving.reserve,
+    opcodes.command(Opcode.RELEASE_6): reserving.release,
+    opcodes.command(Opcode.RESERVE_10): reserving.reserve,
+    opcodes.command(Opcode.RELEASE_10): reserving.release,
+    **{
+        opcodes.command(Opcode.PERSISTENT_RESERVE_IN, action): reserving.persistent_in
+        for action in PersistentIn
+    },
+    **{
+        opcodes.command(Opcode.PERSISTENT_RESERVE_OUT, action): reserving.persistent_out
+        for action in PersistentOut
+    },
 }
 
 #: All that the disk answers, in the table's order.
@@ -91,16 +115,20 @@ class EmulatedDisk:
         """Its blocks."""
         return self._state.geometry
 
-    async def connect(self, nexus: str, keeper: Keeper) -> None:
+    async def connect(self, nexus: str, keeper: Keeper, ender: Ender | None = None) -> None:
         """Take a mapping of a nexus into account, before it is put in service.
 
         A nexus that is new to the unit has a POWER ON unit attention to hear; what shuts
         gates already, shuts this one too.
         """
         state = self._state
-        first = state.gates.add(nexus, keeper)
+        first = state.gates.add(nexus, keeper, ender)
         if state.stopped:
             await keeper(Cause.STOPPED, True)
+        if state.exclusion.alone:
+            await keeper(Cause.EXCLUSIVE, True)
+        if reserving.shut_for(state.reservations, nexus):
+            await keeper(Cause.RESERVATION, True)
         if first:
             await state.attentions.join(nexus)
         elif state.attentions.pending(nexus):
@@ -117,8 +145,13 @@ class EmulatedDisk:
         """Establish a unit attention for one nexus, or for all, `but` one."""
         await self._state.attentions.establish(code, nexus=nexus, but=but)
 
+    async def nexus_lost(self, nexus: str) -> bool:
+        """Give up what RESERVE took (SPC-2 5.5.1); True: something was given up."""
+        return await reserving.nexus_lost(self._state, nexus)
+
     async def reset(self) -> None:
         """Do a logical unit reset (SAM-5 6.3.3); its commands have been ended by the caller."""
+        await reserving.nexus_lost(self._state, None)
         await self._state.set_stopped(False)
         await self.attend(sense.BUS_DEVICE_RESET)
 
@@ -132,9 +165,21 @@ class EmulatedDisk:
         if isinstance(command, Reply):
             return command
         if command.access is not Access.OTHER:
-            # The executor checks the rest, write protection too, so that both roads answer alike.
-            return power.not_ready(self._state) or await self._executor(request)
+            return await self._on_medium(command, request)
+        conflict = reserving.conflict(self._state, command, request)
+        if conflict is not None:
+            return conflict
         cdb = command.parse(request.cdb)
         if isinstance(cdb, Reply):
             return cdb
         return await HANDLERS[command](self._state, request, cdb)
+
+    async def _on_medium(self, command: Command, request: Request) -> Reply:
+        exclusion = self._state.exclusion
+        alone = command.access is Access.EXCLUSIVE
+        async with exclusion.exclusive() if alone else exclusion.shared():
+            # Asked here, not before: another nexus may have preempted this one while it waited.
+            refused = reserving.conflict(self._state, command, request)
+            refused = refused or power.not_ready(self._state)
+            # The executor checks the rest, write protection too, so that both roads answer alike.
+            return refused or await self._executor(request)

@@ -1,4 +1,4 @@
-"""What the emulated disk reports of its surroundings: LUNs and supported commands."""
+"""What the emulated disk reports of itself: LUNs, commands, task management, defects."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 #: SUPPORT values (SPC-5, "One_command parameter data format").
 _NOT_SUPPORTED, _STANDARD = 0b001, 0b011
+
+#: What REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS returns without REPD, and at least asks for.
+_SHORT_TASK_MANAGEMENT = 4
 
 #: REPORTING OPTIONS values.
 _ALL, _BY_OPCODE, _BY_SERVICE_ACTION, _BY_EITHER = range(4)
@@ -54,6 +57,36 @@ async def report_supported_operation_codes(disk: DiskState, request: Request, cd
     if options == _BY_OPCODE or (options == _BY_EITHER and service_action == 0 and plain):
         found = plain
     return truncated(_one_command(found, timeouts=timeouts), cdb)
+
+
+async def report_task_management(disk: DiskState, request: Request, cdb: Cdb) -> Reply:
+    """Answer REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS (SPC-5, that command).
+
+    All that `Adapter.manage` carries out: ABORT TASK, ABORT TASK SET, CLEAR TASK SET, LOGICAL
+    UNIT RESET, QUERY TASK; QUERY TASK SET, I_T NEXUS RESET. No timeouts are stated.
+    """
+    del disk, request
+    if cdb["allocation_length"] < _SHORT_TASK_MANAGEMENT:
+        return invalid_field(cdb.field("allocation_length").byte)
+    functions = bytes([0xDC, 0x03, 0x00])
+    return truncated(functions + (b"\x0c" + bytes(12) if cdb["repd"] else b"\0"), cdb)
+
+
+async def read_defect_data_10(disk: DiskState, request: Request, cdb: Cdb) -> Reply:
+    """Answer READ DEFECT DATA(10) (SBC-4, that command): the lists asked for are empty."""
+    del disk, request
+    return truncated(struct.pack(">xBH", _defect_flags(cdb), 0), cdb)
+
+
+async def read_defect_data_12(disk: DiskState, request: Request, cdb: Cdb) -> Reply:
+    """Answer READ DEFECT DATA(12) (SBC-4, that command): the lists asked for are empty."""
+    del disk, request
+    return truncated(struct.pack(">xBHI", _defect_flags(cdb), 0, 0), cdb)
+
+
+def _defect_flags(cdb: Cdb) -> int:
+    # PLISTV, GLISTV, DEFECT LIST FORMAT: an empty list is one in any format.
+    return cdb["req_plist"] << 4 | cdb["req_glist"] << 3 | cdb["defect_list_format"]
 
 
 def _timeouts(command: Command) -> bytes:

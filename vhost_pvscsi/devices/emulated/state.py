@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from vhost_pvscsi.devices.attention import Attentions
 from vhost_pvscsi.devices.gates import Cause, Gates
+from vhost_pvscsi.devices.reservations import Reservations
 from vhost_pvscsi.scsi.cdb import Cdb
 from vhost_pvscsi.scsi.request import Reply, Request
+
+from .exclusion import Exclusion
 
 if TYPE_CHECKING:
     from vhost_pvscsi.scsi.opcodes import CommandSet
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class DiskState:
-    """Identity, geometry, power state, unit attentions of one disk."""
+    """Identity, geometry, power state, unit attentions and reservations of one disk."""
 
     def __init__(
         self,
@@ -34,6 +37,10 @@ class DiskState:
         self.gates = Gates()
         self.attentions = Attentions(self._attention_changed)
         self.stopped = False
+        self.exclusion = Exclusion(lambda shut: self.gates.turn_all(Cause.EXCLUSIVE, shut))
+        self.reservations = Reservations()
+        #: Orders their changes, so that gates and `reservations` agree.
+        self.reserving = asyncio.Lock()
         # Orders one START STOP UNIT against another, so that gates and `stopped` agree.
         self._power = asyncio.Lock()
 

@@ -445,3 +445,29 @@ async def test_any_cdb_gets_a_proper_reply(cdb):
         else:
             assert reply.status is Status.GOOD
             assert not reply.sense
+
+
+@pytest.mark.parametrize(
+    ("cdb", "data"),
+    [
+        ("a3 0d 00 00 00 00 00 00 00 10 00 00", "dc 03 00 00"),
+        ("a3 0d 80 00 00 00 00 00 00 10 00 00", "dc 03 00 0c" + " 00" * 12),
+        ("37 00 1d 00 00 00 00 00 10 00", "00 1d 00 00"),
+        ("37 00 08 00 00 00 00 00 10 00", "00 08 00 00"),
+        ("b7 10 00 00 00 00 00 00 00 10 00 00", "00 10 00 00 00 00 00 00"),
+        ("b7 0b 00 00 00 00 00 00 00 06 00 00", "00 0b 00 00 00 00"),
+    ],
+)
+async def test_task_management_and_defects_are_reported(cdb, data):
+    rig = Rig()
+    await rig.disk.connect("a", rig.keeper)
+    await rig.ask("00 00 00 00 00 00")
+    assert await rig.data(cdb) == bytes.fromhex(data)
+
+
+async def test_a_report_of_task_management_needs_room_for_four_bytes():
+    rig = Rig()
+    await rig.disk.connect("a", rig.keeper)
+    await rig.ask("00 00 00 00 00 00")
+    told = await rig.sense("a3 0d 00 00 00 00 00 00 00 03 00 00")
+    assert code_of(told) == INVALID_FIELD
