@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import struct
 import tempfile
 from pathlib import Path
@@ -298,3 +299,14 @@ def test_memory_truncated_under_load_ends_that_adapter_alone(
     with FrontEnd(daemon.sockets[0]) as after:
         after.ready()
         assert after.peer.ask_number(wire.GET_QUEUE_NUM) == 256
+
+
+def test_a_new_call_descriptor_is_signalled_at_once(guest: FrontEnd) -> None:
+    """QEMU gives another one when the guest unmasks an interrupt; what went to the old is lost."""
+    new = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+    try:
+        guest.peer.send(wire.SET_VRING_CALL, wire.vring_file(fe.FIRST_REQUEST), [new])
+        heard, _, _ = select.select([new], [], [], 10)
+        assert heard, "waited 10 s for a notification on the new descriptor"
+    finally:
+        os.close(new)
