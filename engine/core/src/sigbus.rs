@@ -54,7 +54,7 @@ impl Guard {
     /// Whether pages of the mapping were found to be gone.
     #[must_use]
     pub fn gone(&self) -> bool {
-        self.gone.load(Ordering::Relaxed)
+        self.gone.load(Ordering::SeqCst)
     }
 }
 
@@ -91,6 +91,8 @@ extern "C" fn handler(_signal: i32, info: *mut libc::siginfo_t, _context: *mut l
         // SAFETY: the range is a mapping of ours that a Guard watches; replacing its pages
         // keeps every pointer into it valid. The flag lives as long as the slot is in use.
         unsafe {
+            // First the mark: another thread that reads the zeros of the new pages must find it.
+            (*slot.gone.load(Ordering::Relaxed)).store(true, Ordering::SeqCst);
             let done = libc::mmap(
                 start as *mut libc::c_void,
                 length,
@@ -100,7 +102,6 @@ extern "C" fn handler(_signal: i32, info: *mut libc::siginfo_t, _context: *mut l
                 0,
             );
             if done != libc::MAP_FAILED {
-                (*slot.gone.load(Ordering::Relaxed)).store(true, Ordering::Relaxed);
                 return;
             }
         }
