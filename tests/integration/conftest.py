@@ -87,3 +87,23 @@ def guest(daemon: Daemon) -> Iterator[FrontEnd]:
         for target in range(3):
             front_end.ready(target)
         yield front_end
+
+
+@pytest.fixture(scope="module")
+def two_hosts(request: pytest.FixtureRequest) -> Iterator[Daemon]:
+    """A daemon with two virtual hosts, for all tests of a module: one breaks, one looks on."""
+    launcher = DENIED if request.config.getoption("--deny-io-uring") else ()
+    with tempfile.TemporaryDirectory(prefix="vp-") as name:
+        home = Path(name)
+        luns = ["0:0:0:0=ram:16M", "1:0:0:0=ram:16M"]
+        sockets = [home / "0", home / "1"]
+        with Daemon(home, sockets=sockets, luns=luns, launcher=launcher) as running:
+            yield running
+
+
+@pytest.fixture(scope="module")
+def bystander(two_hosts: Daemon) -> Iterator[FrontEnd]:
+    """The guest of the second virtual host."""
+    with FrontEnd(two_hosts.sockets[1]) as guest:
+        guest.ready()
+        yield guest

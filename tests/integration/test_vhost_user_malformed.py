@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import socket
 import struct
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.harness import peer as wire
-from tests.harness.daemon import Daemon
 from tests.harness.frontend import FrontEnd
 from tests.harness.memory import MIB, GuestMemory
 from tests.harness.peer import Peer
@@ -20,34 +18,18 @@ from tests.harness.peer import Peer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tests.harness.daemon import Daemon
+
 INQUIRY = bytes.fromhex("120000002400")
 
 ALL_EXTENSIONS = 0x1A029
 MODERN = 0x1_7000_0000
 
 
-@pytest.fixture(scope="module")
-def daemon() -> Iterator[Daemon]:
-    """Two virtual hosts."""
-    with tempfile.TemporaryDirectory(prefix="vp-") as name:
-        home = Path(name)
-        luns = ["0:0:0:0=ram:16M", "1:0:0:0=ram:16M"]
-        with Daemon(home, sockets=[home / "0", home / "1"], luns=luns) as running:
-            yield running
-
-
-@pytest.fixture(scope="module")
-def bystander(daemon: Daemon) -> Iterator[FrontEnd]:
-    """The guest of the other virtual host."""
-    with FrontEnd(daemon.sockets[1]) as guest:
-        guest.ready()
-        yield guest
-
-
 @pytest.fixture
-def peer(daemon: Daemon) -> Iterator[Peer]:
+def peer(two_hosts: Daemon) -> Iterator[Peer]:
     """A front-end that has negotiated."""
-    with Peer.connect(daemon.sockets[0]) as connected:
+    with Peer.connect(two_hosts.sockets[0]) as connected:
         connected.ask_number(wire.GET_FEATURES)
         connected.send(wire.SET_PROTOCOL_FEATURES, wire.number(ALL_EXTENSIONS))
         connected.send(wire.SET_OWNER)
@@ -170,19 +152,19 @@ CASES: dict[str, tuple[Callable[[Peer], None], str]] = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_it_ends_that_connection_alone(
-    daemon: Daemon, bystander: FrontEnd, peer: Peer, case: str
+    two_hosts: Daemon, bystander: FrontEnd, peer: Peer, case: str
 ) -> None:
     do, text = CASES[case]
-    before = daemon.log().count("ERROR")
+    before = two_hosts.log().count("ERROR")
     do(peer)
     peer.expect_closed()
     peer.close()
-    daemon.wait_for_line("ERROR", count=before + 1)
+    two_hosts.wait_for_line("ERROR", count=before + 1)
     assert bystander.scsi(0, 0, INQUIRY, data_in=36).good
     # The host takes the next front-end at once.
-    with FrontEnd(daemon.sockets[0]) as guest:
+    with FrontEnd(two_hosts.sockets[0]) as guest:
         guest.ready()
-    new = [line for line in daemon.log().splitlines() if "ERROR" in line][before:]
+    new = [line for line in two_hosts.log().splitlines() if "ERROR" in line][before:]
     assert len(new) == 1, new
     assert text in new[0]
     assert "host 0" in new[0]
@@ -197,26 +179,26 @@ def test_a_refused_message_is_answered_where_that_was_asked(peer: Peer) -> None:
     peer.expect_closed()
 
 
-def test_no_descriptor_is_kept(daemon: Daemon, bystander: FrontEnd) -> None:
+def test_no_descriptor_is_kept(two_hosts: Daemon, bystander: FrontEnd) -> None:
     """What malformed messages brought is closed, and so is all that a whole session had."""
 
     def held() -> int:
-        return sum(1 for _ in Path(f"/proc/{daemon.pid}/fd").iterdir())
+        return sum(1 for _ in Path(f"/proc/{two_hosts.pid}/fd").iterdir())
 
-    with Peer.connect(daemon.sockets[0]) as first:
+    with Peer.connect(two_hosts.sockets[0]) as first:
         first.ask_number(wire.GET_FEATURES)
         before = held()
-    with FrontEnd(daemon.sockets[0]) as guest:
+    with FrontEnd(two_hosts.sockets[0]) as guest:
         guest.ready()
         assert held() > before + 1
         send(wire.SET_OWNER, b"", 5)(guest.peer)
         guest.peer.expect_closed()
-    with Peer.connect(daemon.sockets[0]) as after:
+    with Peer.connect(two_hosts.sockets[0]) as after:
         after.ask_number(wire.GET_FEATURES)  # the host has let go of the one before
         assert held() == before
 
 
-def test_memory_of_another_kind_than_a_file_is_refused(daemon: Daemon, peer: Peer) -> None:
+def test_memory_of_another_kind_than_a_file_is_refused(two_hosts: Daemon, peer: Peer) -> None:
     reading, writing = os.pipe()
     try:
         peer.send(wire.SET_MEM_TABLE, wire.memory_table(region()), [reading])
@@ -226,11 +208,11 @@ def test_memory_of_another_kind_than_a_file_is_refused(daemon: Daemon, peer: Pee
         os.close(writing)
 
 
-def test_a_kick_that_is_no_eventfd_hurts_nobody(daemon: Daemon, bystander: FrontEnd) -> None:
+def test_a_kick_that_is_no_eventfd_hurts_nobody(two_hosts: Daemon, bystander: FrontEnd) -> None:
     """It never fires, or the ring ends; the daemon goes on either way."""
-    with GuestMemory(MIB) as memory, FrontEnd(daemon.sockets[0]) as guest:
+    with GuestMemory(MIB) as memory, FrontEnd(two_hosts.sockets[0]) as guest:
         guest.stop_ring(2)
         guest.peer.send(wire.SET_VRING_KICK, wire.vring_file(2), [memory.fd])
         assert bystander.scsi(0, 0, INQUIRY, data_in=36).good
-    with FrontEnd(daemon.sockets[0]) as guest:
+    with FrontEnd(two_hosts.sockets[0]) as guest:
         guest.ready()

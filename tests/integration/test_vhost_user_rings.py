@@ -5,15 +5,12 @@ from __future__ import annotations
 import os
 import select
 import struct
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.harness import frontend as fe
 from tests.harness import peer as wire
-from tests.harness.daemon import Daemon
 from tests.harness.frontend import FrontEnd, Layout, lun_field
 from tests.harness.memory import MIB
 from tests.harness.ring import INDIRECT, NEXT, WRITE, Buffer
@@ -21,31 +18,15 @@ from tests.harness.ring import INDIRECT, NEXT, WRITE, Buffer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tests.harness.daemon import Daemon
+
 INQUIRY = bytes.fromhex("120000002400")
 HEADER, ANSWER = 51, 108  # virtio 1.2, 5.6.6.1
 
 
-@pytest.fixture(scope="module")
-def daemon() -> Iterator[Daemon]:
-    """Two virtual hosts."""
-    with tempfile.TemporaryDirectory(prefix="vp-") as name:
-        home = Path(name)
-        luns = ["0:0:0:0=ram:16M", "1:0:0:0=ram:16M"]
-        with Daemon(home, sockets=[home / "0", home / "1"], luns=luns) as running:
-            yield running
-
-
-@pytest.fixture(scope="module")
-def bystander(daemon: Daemon) -> Iterator[FrontEnd]:
-    """The guest of the other virtual host."""
-    with FrontEnd(daemon.sockets[1]) as guest:
-        guest.ready()
-        yield guest
-
-
 @pytest.fixture
-def guest(daemon: Daemon) -> Iterator[FrontEnd]:
-    with FrontEnd(daemon.sockets[0]) as front_end:
+def guest(two_hosts: Daemon) -> Iterator[FrontEnd]:
+    with FrontEnd(two_hosts.sockets[0]) as front_end:
         front_end.ready()
         yield front_end
 
@@ -198,16 +179,20 @@ CASES: list[tuple[Callable[[Scribe], None], str]] = [
 
 @pytest.mark.parametrize(("case", "text"), CASES)
 def test_a_broken_ring_ends_that_adapter_alone(
-    daemon: Daemon, bystander: FrontEnd, guest: FrontEnd, case: Callable[[Scribe], None], text: str
+    two_hosts: Daemon,
+    bystander: FrontEnd,
+    guest: FrontEnd,
+    case: Callable[[Scribe], None],
+    text: str,
 ) -> None:
-    before = daemon.log().count("ERROR")
+    before = two_hosts.log().count("ERROR")
     case(Scribe(guest))
     guest.peer.expect_closed()
-    daemon.wait_for_line("ERROR", count=before + 1)
+    two_hosts.wait_for_line("ERROR", count=before + 1)
     assert bystander.scsi(0, 0, INQUIRY, data_in=36).good
-    guest.reconnect(daemon.sockets[0])
+    guest.reconnect(two_hosts.sockets[0])
     guest.ready()
-    new = [line for line in daemon.log().splitlines() if "ERROR" in line][before:]
+    new = [line for line in two_hosts.log().splitlines() if "ERROR" in line][before:]
     assert len(new) == 1, new
     assert "host 0" in new[0]
     assert "ring 2" in new[0]
@@ -216,11 +201,11 @@ def test_a_broken_ring_ends_that_adapter_alone(
 
 @pytest.mark.parametrize("size", [0, 3, 23])
 def test_a_control_request_cut_short_ends_the_adapter(
-    daemon: Daemon, guest: FrontEnd, size: int
+    two_hosts: Daemon, guest: FrontEnd, size: int
 ) -> None:
     guest.submit_bytes(fe.CONTROL, bytes(size), 1, name="a control request cut short")
     guest.peer.expect_closed()
-    guest.reconnect(daemon.sockets[0])
+    guest.reconnect(two_hosts.sockets[0])
     guest.ready()
 
 
@@ -242,8 +227,8 @@ LAYOUTS = [
         fe.VERSION_1 | fe.INDIRECT_DESC,
     ],
 )
-def test_any_legal_layout_is_understood(daemon: Daemon, features: int, layout: Layout) -> None:
-    with FrontEnd(daemon.sockets[0], features=features, queue_size=1024) as guest:
+def test_any_legal_layout_is_understood(two_hosts: Daemon, features: int, layout: Layout) -> None:
+    with FrontEnd(two_hosts.sockets[0], features=features, queue_size=1024) as guest:
         guest.ready()
         written = os.urandom(512)
         write = struct.pack(">BBIBHB", 0x2A, 0, 7, 0, 1, 0)
@@ -269,11 +254,11 @@ def test_the_ring_wraps_around_many_times(guest: FrontEnd) -> None:
 
 
 def test_memory_truncated_under_load_ends_that_adapter_alone(
-    daemon: Daemon, bystander: FrontEnd
+    two_hosts: Daemon, bystander: FrontEnd
 ) -> None:
     """The front-end takes the file away from beneath its rings and its data."""
-    before = daemon.log().count("ERROR")
-    guest = FrontEnd(daemon.sockets[0])
+    before = two_hosts.log().count("ERROR")
+    guest = FrontEnd(two_hosts.sockets[0])
     guest.start()
     guest.ready()
     # Data and rings in the part that goes; nothing of it is touched from here any more.
@@ -292,11 +277,11 @@ def test_memory_truncated_under_load_ends_that_adapter_alone(
     guest.memory.truncate(0)
     os.eventfd_write(queue.kick, 1)
     guest.peer.expect_closed()
-    daemon.wait_for_line("ERROR", count=before + 1)
+    two_hosts.wait_for_line("ERROR", count=before + 1)
     guest.close()
     for _ in range(20):
         assert bystander.scsi(0, 0, INQUIRY, data_in=36).good
-    with FrontEnd(daemon.sockets[0]) as after:
+    with FrontEnd(two_hosts.sockets[0]) as after:
         after.ready()
         assert after.peer.ask_number(wire.GET_QUEUE_NUM) == 256
 

@@ -46,11 +46,6 @@ impl Buffers {
         &self.parts
     }
 
-    /// The parts, for a transfer that advances through them.
-    pub fn parts_mut(&mut self) -> &mut [iovec] {
-        &mut self.parts
-    }
-
     /// A list of the same parts.
     #[must_use]
     pub fn duplicate(&self) -> Self {

@@ -297,7 +297,6 @@ impl Engine {
             session,
             index: spec.index,
             kind: spec.kind,
-            layout: spec.layout,
             ring,
             memory: Arc::clone(&owner.memory),
             kick: duplicate_eventfd(spec.kick)?,

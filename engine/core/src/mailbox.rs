@@ -13,7 +13,7 @@ use crate::map::Map;
 use crate::medium::Medium;
 use crate::memory::Memory;
 use crate::outcome::{Outcome, Service};
-use crate::ring::split::{Layout, SplitRing};
+use crate::ring::split::SplitRing;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing under these locks can panic half way; a poisoned one is as good as new.
@@ -239,8 +239,6 @@ pub struct NewQueue {
     pub index: u32,
     /// What it carries.
     pub kind: QueueKind,
-    /// Where it lies.
-    pub layout: Layout,
     /// The ring itself.
     pub ring: SplitRing,
     /// The memory it lies in.

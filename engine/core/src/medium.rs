@@ -81,6 +81,13 @@ pub struct Transfer {
 }
 
 impl Transfer {
+    /// Count bytes that have been moved.
+    pub fn moved(&mut self, count: u64) {
+        self.offset += count;
+        self.done += count;
+        self.left -= count.min(self.left);
+    }
+
     /// The end of a transfer that moves nothing: the file ends before the unit does.
     #[must_use]
     pub fn cut_short(&self) -> Outcome {

@@ -68,7 +68,7 @@ impl Queue {
     /// A queue from an order.
     #[must_use]
     pub fn new(new: NewQueue, broken: Arc<AtomicBool>) -> Self {
-        let count = usize::from(new.layout.size);
+        let count = usize::from(new.ring.size());
         let count = if new.kind == QueueKind::Event { 1 } else { count };
         let body = match new.kind {
             QueueKind::Request => Body::Commands(Box::new(VirtioScsiRing(new.ring))),

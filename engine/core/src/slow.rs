@@ -141,9 +141,7 @@ fn move_data(
             return Err(Box::new(transfer.cut_short()));
         }
         buffers.advance(moved);
-        transfer.offset += moved;
-        transfer.done += moved;
-        transfer.left -= moved.min(transfer.left);
+        transfer.moved(moved);
     }
     Ok(Outcome::good(transfer.done))
 }

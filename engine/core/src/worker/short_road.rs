@@ -15,7 +15,7 @@ use crate::medium::{Medium, Step, Store, Transfer};
 use crate::outcome::{Outcome, Service};
 use crate::pool::Job;
 use crate::queue::Queue;
-use crate::slot::{Holder, Slot, Token};
+use crate::slot::{Holder, Slot};
 use crate::slow::Slow;
 use crate::uring::Uring;
 
@@ -140,15 +140,14 @@ impl Worker {
     }
 
     pub(super) fn defer(&mut self, id: usize, queue: &mut Queue, slot_id: usize, fd: i32) {
+        let token = self.token(id, slot_id, &queue.slots[slot_id]);
         let slot = &mut queue.slots[slot_id];
         let work = slot.transfer;
         match &mut self.uring {
             Some(uring) if uring.has_room() => {
                 slot.holder = Holder::Kernel;
-                let token =
-                    Token { thread: self.index, queue: id, slot: slot_id, sequence: slot.sequence };
                 let buffers = if work.write { &slot.chain.data_out } else { &slot.chain.data_in };
-                uring.transfer(fd, buffers, work, token.pack());
+                uring.transfer(fd, buffers, work, token);
             }
             _ => self.defer_to_pool(id, queue, slot_id, Slow::Transfer(work)),
         }
@@ -276,9 +275,7 @@ impl Worker {
 
 fn moved_on(slot: &mut Slot, moved: u64) {
     let moving = &mut slot.transfer;
-    moving.offset += moved;
-    moving.done += moved;
-    moving.left -= moved.min(moving.left);
+    moving.moved(moved);
     if moving.left > 0 {
         let buffers = if moving.write { &mut slot.chain.data_out } else { &mut slot.chain.data_in };
         buffers.advance(moved);
