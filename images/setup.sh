@@ -64,8 +64,38 @@ as_root() { # command...
 
 install() { # package...
     step "installing $*"
+    get install "$@" || from_backports "$@"
+}
+
+get() { # apt-get arguments...
     as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-remove \
-        --no-install-recommends install "$@"
+        --no-install-recommends "$@"
+}
+
+# Where something of Debian's backports is installed, its release's own packages may not go
+# beside it (qemu-utils 10 and qemu-system-x86 7.2). Backports are asked then, for this once:
+# the host's own list of sources stays as it is.
+from_backports() { # package...
+    dpkg-query -Wf '${Version}\n' | grep -q '~bpo' || return 1
+    release=$(. /etc/os-release && printf %s "$VERSION_CODENAME")
+    mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' "Codename: $release")
+    step "asking $release-backports, of which something is installed here"
+    ours=$(mktemp -d)
+    mkdir -p "$ours/parts" "$ours/lists/partial"
+    cp -R /etc/apt/sources.list.d/. "$ours/parts"
+    printf 'deb [signed-by=%s] %s %s-backports main\n' \
+        /usr/share/keyrings/debian-archive-keyring.gpg \
+        "$(printf '%s\n' "$mirror" | head -n 1)" "$release" >"$ours/parts/backports.list"
+    chmod -R go+rX "$ours"
+    status=0
+    as_root apt-get -q $(sources_in "$ours") update &&
+        get $(sources_in "$ours") -t "$release-backports" install "$@" || status=$?
+    as_root rm -rf "$ours"
+    return "$status"
+}
+
+sources_in() { # folder
+    printf '%s ' -o "Dir::Etc::sourceparts=$1/parts" -o "Dir::State::lists=$1/lists"
 }
 
 refresh_lists() {
