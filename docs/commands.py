@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from vhost_pvscsi.devices.emulated.disk import COMMANDS
-from vhost_pvscsi.scsi.opcodes import Access, Command
+from vhost_pvscsi.scsi.command import Access, Command
 
 PAGE = Path(__file__).with_name("commands.md")
 
 HEAD = """\
 # Commands of the emulated disk
 
-This page is written by `python docs/commands.py` from the table in `vhost_pvscsi/scsi/opcodes.py`;
+This page is written by `python docs/commands.py` from the table in `vhost_pvscsi/scsi/rows/`;
 a test fails where the two differ. A guest gets the same from REPORT SUPPORTED OPERATION CODES.
 
 - *Usage* is the CDB usage data (SPC-5): the operation code, and the service action if there is

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vhost_pvscsi.scsi import luns, opcodes, pages, sense
-from vhost_pvscsi.scsi.opcodes import Opcode
+from vhost_pvscsi.scsi.codes import Opcode
+from vhost_pvscsi.scsi.command import CommandSet
 from vhost_pvscsi.scsi.request import Reply, Request, Service
 
 if TYPE_CHECKING:
     from vhost_pvscsi.engine import Medium
     from vhost_pvscsi.scsi.cdb import Cdb
 
-_ANSWERED = opcodes.CommandSet(
+_ANSWERED = CommandSet(
     opcodes.command(code) for code in (Opcode.INQUIRY, Opcode.REPORT_LUNS, Opcode.REQUEST_SENSE)
 )
 

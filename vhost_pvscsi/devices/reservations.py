@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
 from vhost_pvscsi.scsi import sense
-from vhost_pvscsi.scsi.opcodes import Barrier
+from vhost_pvscsi.scsi.command import Barrier
 from vhost_pvscsi.scsi.persistent import Registration, ReservationType
 
 if TYPE_CHECKING:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from vhost_pvscsi.scsi.codes import Opcode
 from vhost_pvscsi.scsi.luns import lun_list
-from vhost_pvscsi.scsi.opcodes import Opcode, command
+from vhost_pvscsi.scsi.opcodes import command
 from vhost_pvscsi.scsi.request import Reply, Request, Service, Status
 
 from .registry import outbound

@@ -94,7 +94,7 @@ pub enum ByteCheck {
 
 /// A command of the medium's: its operation code, what it does, which bits of its CDB mean
 /// something here (SPC-5, "CDB usage data"; the last byte is CONTROL). `vhost_pvscsi/scsi/
-/// opcodes.py` describes all commands; a test there holds these rows against it.
+/// rows/` describes all commands; a test there holds these rows against it.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
     /// Operation code.

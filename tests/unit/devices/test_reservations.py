@@ -7,7 +7,7 @@ import pytest
 from vhost_pvscsi.devices import reservations as r
 from vhost_pvscsi.devices.reservations import Refusal, Reservations
 from vhost_pvscsi.scsi import sense
-from vhost_pvscsi.scsi.opcodes import Barrier
+from vhost_pvscsi.scsi.command import Barrier
 from vhost_pvscsi.scsi.persistent import ReservationType as Type
 
 A, B, C = 0xA, 0xB, 0xC

@@ -3,7 +3,7 @@
 from vhost_pvscsi import _engine
 from vhost_pvscsi.devices.emulated import description
 from vhost_pvscsi.scsi import opcodes
-from vhost_pvscsi.scsi.opcodes import Access
+from vhost_pvscsi.scsi.command import Access
 
 
 def test_medium_commands_are_those_that_the_engine_implements():

@@ -6,7 +6,8 @@ import pytest
 
 from vhost_pvscsi.scsi import opcodes
 from vhost_pvscsi.scsi.cdb import Field, service_action, usage_mask
-from vhost_pvscsi.scsi.opcodes import Access, Barrier, CommandSet, Direction, Opcode
+from vhost_pvscsi.scsi.codes import Opcode
+from vhost_pvscsi.scsi.command import Access, Barrier, CommandSet, Direction
 from vhost_pvscsi.scsi.request import Reply, Status
 
 #: SPC-5 4.2.5.1: group code -> CDB length.

@@ -13,7 +13,7 @@ from .state import DiskState, truncated
 
 if TYPE_CHECKING:
     from vhost_pvscsi.scsi.cdb import Cdb
-    from vhost_pvscsi.scsi.opcodes import Command, CommandSet
+    from vhost_pvscsi.scsi.command import Command, CommandSet
     from vhost_pvscsi.scsi.request import Reply, Request
 
 #: SUPPORT values (SPC-5, "One_command parameter data format").

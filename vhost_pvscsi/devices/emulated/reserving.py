@@ -9,7 +9,8 @@ from vhost_pvscsi.devices import reservations
 from vhost_pvscsi.devices.gates import Cause
 from vhost_pvscsi.devices.reservations import Change, Refusal, Reservations, Verdict
 from vhost_pvscsi.scsi import persistent, sense
-from vhost_pvscsi.scsi.opcodes import Barrier, PersistentIn, PersistentOut
+from vhost_pvscsi.scsi.codes import PersistentIn, PersistentOut
+from vhost_pvscsi.scsi.command import Barrier
 from vhost_pvscsi.scsi.persistent import ParameterList
 from vhost_pvscsi.scsi.request import Reply, Request, Service, Status
 from vhost_pvscsi.scsi.sense import FieldPointer
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vhost_pvscsi.scsi.cdb import Cdb
-    from vhost_pvscsi.scsi.opcodes import Command
+    from vhost_pvscsi.scsi.command import Command
 
 CONFLICT = Reply(status=Status.RESERVATION_CONFLICT)
 

@@ -15,7 +15,7 @@ from vhost_pvscsi.scsi.request import Reply, Request
 from .exclusion import Exclusion
 
 if TYPE_CHECKING:
-    from vhost_pvscsi.scsi.opcodes import CommandSet
+    from vhost_pvscsi.scsi.command import CommandSet
 
     from .description import DiskGeometry, DiskIdentity
 
