@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vhost_pvscsi.devices.emulated.disk import COMMANDS
+from vhost_pvscsi.devices.emulated.handlers import commands
 from vhost_pvscsi.scsi.command import Access, Command
+
+COMMANDS = commands(nonvolatile=True)
 
 PAGE = Path(__file__).with_name("commands.md")
 
@@ -18,7 +20,8 @@ a test fails where the two differ. A guest gets the same from REPORT SUPPORTED O
 - *Usage* is the CDB usage data (SPC-5): the operation code, and the service action if there is
   one, then a mask of the bits that mean something. Any other
   bit that is set gets ILLEGAL REQUEST, INVALID FIELD IN CDB, with a pointer at the bit; the
-  two vendor specific bits of the CONTROL byte are ignored.
+  two vendor specific bits of the CONTROL byte are ignored, and so are RELADR and FUA_NV, obsolete
+  bits of READ, WRITE and VERIFY.
 - *Medium* commands are done by the engine, on the short road where nothing stands in the way.
 - *UA*: whether a pending unit attention is reported by the command ("yes"), passed by ("no"), or
   told in its data ("data").
@@ -28,6 +31,8 @@ a test fails where the two differ. A guest gets the same from REPORT SUPPORTED O
   conflict with any RESERVE, even of the same guest; RESERVE, RELEASE and PERSISTENT RESERVE OUT
   have conflicts of their own (SPC-5 5.14, SPC-4 5.12.3).
 - *Timeout* is the recommended command timeout in seconds.
+
+SET IDENTIFYING INFORMATION is there with `--state-directory` only.
 
 Every other operation code gets ILLEGAL REQUEST, INVALID COMMAND OPERATION CODE, and every other
 service action of these INVALID FIELD IN CDB.

@@ -76,7 +76,6 @@ class Medium:
         read_only: bool,
         direct: bool,
         sync_writes: bool,
-        block_device: bool,
         scratch_fd: int | None = None,
     ) -> Medium:
         """Blocks of a file or block device.
@@ -100,6 +99,45 @@ class Medium:
         """What the medium executor implements, by operation code.
 
         Whether the command changes the medium or makes changes stable; its CDB usage mask.
+        """
+    def set_sync_writes(self, on: bool) -> None:
+        """Have each write stable when it is answered from now on, or no longer.
+
+        As `sync_writes` of `file` at the beginning: the write cache off, or on. What was written
+        or begun before stays as it is: shut the gates for writes first and flush after. RAM and
+        null have no cache.
+        """
+    def set_descriptor_sense(self, on: bool) -> None:
+        """Give the executor's sense data in descriptor format, or in fixed format (at first).
+
+        SPC-5 4.4.2 and 4.4.3. Sense data that `Engine.complete` brings is passed as it is.
+        """
+    def read(self, offset: int, length: int) -> bytes:
+        """Read blocks. Blocks the caller's thread without the GIL; no gate is asked.
+
+        Offset and length in bytes; whole blocks. The latency of a medium is not for this.
+
+        Raises:
+            ValueError: the range is not within the medium, or not of whole blocks.
+            OSError: the host refused, with its errno; EIO where the file has become too short.
+        """
+    def write(self, offset: int, data: bytes) -> None:
+        """Write blocks, as `read` reads them; stable after it if `sync_writes` is on.
+
+        Raises:
+            ValueError: as `read`.
+            OSError: as `read`; EROFS where the medium is read-only.
+        """
+    def copy_to(self, target: Medium, source_offset: int, target_offset: int, length: int) -> int:
+        """Copy blocks to a medium, which may be this one; the number of bytes, all of them.
+
+        Overlapping ranges come out as if all had been read before the first was written.
+        Between files the file system copies, and shares blocks where it can. It cannot be ended
+        early: copy long ranges in pieces of at most 16 MiB.
+
+        Raises:
+            ValueError: a range is not within its medium, or not of whole blocks.
+            OSError: as `write`; some of the range may have been copied.
         """
     @property
     def write_policy(self) -> str:
@@ -137,8 +175,11 @@ class Engine:
         gate; a new one starts with its gate closed by GATE_NEW, to be opened by the caller.
         DONE comes when every thread looks up in the new map.
         """
-    def close_gate(self, mapping: int, bits: int) -> int:
-        """Set gate bits. DONE: no short-road command they stop is in flight or will follow."""
+    def close_gate(self, mapping: int, bits: int, wait: bool = True) -> int:
+        """Set gate bits. DONE: no short-road command they stop is in flight or will follow.
+
+        Without `wait` those in flight go on: DONE says only that none will follow.
+        """
     def open_gate(self, mapping: int, bits: int) -> None:
         """Clear gate bits."""
 
@@ -182,11 +223,22 @@ class Engine:
     def end_session(self, session: int) -> int:
         """Stop all rings, unmap the memory. DONE: nothing of it is used any more."""
     def push_event(self, session: int, index: int, data: bytes) -> int:
-        """Fill a buffer of an event ring. DONE: 1, or 0 where the guest has none there."""
+        """Fill a buffer of an event ring, when there is one.
+
+        DONE: 1, or 0 where it was not told: the ring stops or is broken, another event waits,
+        or the buffer is too short.
+        """
 
     # -- requests
-    def execute(self, token: int, medium: Medium) -> None:
-        """Let the medium executor run a held request. EXECUTED follows; then `complete` it."""
+    def execute(self, token: int, medium: Medium, cdb: bytes) -> None:
+        """Let the medium executor run a held request. EXECUTED follows; then `complete` it.
+
+        `cdb`: what it runs, zeros added to 32 bytes. It may differ from the guest's, to move a
+        transfer or to make it shorter, and is checked like any.
+
+        Raises:
+            ValueError: the CDB is empty or has more than 32 bytes.
+        """
     def complete(
         self,
         token: int,

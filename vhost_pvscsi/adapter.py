@@ -24,6 +24,7 @@ from .scsi.request import (
     TaskManagement,
 )
 from .translation import Mapping, Table
+from .transports.base import Announcement, Happening
 from .transports.connection import Connection
 from .transports.vhost_user.transport import VhostUserTransport
 
@@ -39,6 +40,12 @@ log = logging.getLogger(__name__)
 #: How long a task management function waits for the kernel to let go of a command. Linux
 #: guests give up on a TMF after 30 s or so and then reset harder.
 TMF_DEADLINE = 20.0
+
+#: How long `detach` lets commands of workers end by themselves before it ends them.
+DETACH_PATIENCE = 2.0
+
+#: Parameters changed: capacity, mode parameters, reservations... (SPC-5, "ASC and ASCQ").
+_PARAMETERS_CHANGED = 0x2A
 
 _GATE_REASONS = {cause: GateReason[cause.name] for cause in Cause}
 
@@ -60,6 +67,9 @@ class Adapter:
         self._host = engine.add_host(self.nexus, self)
         self._table = Table(number)
         self._attached: dict[int, tuple[AttachableUnit, Keeper]] = {}
+        self._unwatch: dict[int, Callable[[], None]] = {}
+        # Orders changes of the table: each is made from the last one.
+        self._changing = asyncio.Lock()
         self._offline: set[int] = set()
         self._held: dict[int, asyncio.Task[Reply]] = {}
         self._transport: VhostUserTransport | None = None
@@ -84,11 +94,16 @@ class Adapter:
         return self._host.gate(mapping_id)
 
     async def attach(self, address: Address, unit: AttachableUnit) -> None:
-        """Put a unit at an address.
+        """Put a unit at an address, and tell the guest that is there.
 
         Raises:
             ConfigurationError: something is attached there.
         """
+        async with self._changing:
+            await self._attach(address, unit)
+            await self._announce_change(Happening.LUN_ADDED, address)
+
+    async def _attach(self, address: Address, unit: AttachableUnit) -> None:
         mapping_id = self._engine.new_mapping()
         table = self._table.attach(address, unit, mapping_id)
         # The engine first: until our own table has the mapping, its commands find an absent unit.
@@ -108,7 +123,65 @@ class Adapter:
         self._attached[mapping_id] = unit, keep
         self._table = table
         # Only now may workers finish its commands: everything that shuts the gate has done so.
+        self._unwatch[mapping_id] = unit.watch(
+            self.nexus, lambda code: self._note_attention(address, code)
+        )
         gate.open(GateReason.NEW)
+
+    async def detach(self, address: Address) -> bool:
+        """Take the unit at an address away, and tell the guest that is there.
+
+        True: all its commands have ended. False: the kernel still holds one, so that the unit's
+        file must not be closed.
+
+        Raises:
+            ConfigurationError: nothing is attached there.
+        """
+        async with self._changing:
+            table = self._table.detach(address)
+            mapping = self._table.resolve(address.target, address.lun)
+            unit, keeper = self._attached[mapping.id]
+            # From here on commands come by the long road and find an absent unit.
+            self._table = table
+            gate = self._host.gate(mapping.id)
+            gate.shut(GateReason.DRAINING)
+            try:
+                async with asyncio.timeout(DETACH_PATIENCE):
+                    await gate.close(GateReason.DRAINING)
+            except TimeoutError:
+                log.info("%s: commands are ended for its removal", address)
+            ended = await self._abort(mapping, Service.ABORTED) is ManagementOutcome.COMPLETE
+            self._unwatch.pop(mapping.id)()
+            unit.disconnect(self.nexus, keeper)
+            del self._attached[mapping.id]
+            if all(known is not unit for known, _ in self._attached.values()):
+                await unit.nexus_lost(self.nexus)
+            await self._tell_engine(table)
+            self._offline.discard(mapping.id)
+            # After the LUN has gone: Linux looks whether it still answers.
+            await self._announce_change(Happening.LUN_REMOVED, address)
+            return ended
+
+    def announce(self, announcement: Announcement) -> None:
+        """Tell the guest that is there what happened to a LUN; never waits."""
+        if self._transport is not None:
+            self._transport.announce(announcement)
+
+    def _note_attention(self, address: Address, code: sense.SenseCode) -> None:
+        if code.asc == _PARAMETERS_CHANGED:
+            detail = code.asc | code.ascq << 8
+            self.announce(
+                Announcement(Happening.PARAMETERS_CHANGED, address.target, address.lun, detail)
+            )
+
+    async def _announce_change(self, happening: Happening, address: Address) -> None:
+        """Say that a LUN came or went: to the guest, and by the other LUNs of its target."""
+        for mapping in self._table:
+            place = mapping.address
+            if place.target == address.target and place.lun != address.lun:
+                unit, _ = self._attached[mapping.id]
+                await unit.attend(sense.REPORTED_LUNS_DATA_HAS_CHANGED, nexus=self.nexus)
+        self.announce(Announcement(happening, address.target, address.lun))
 
     async def _tell_engine(self, table: Table) -> None:
         entries = [
@@ -173,6 +246,9 @@ class Adapter:
 
     def close(self) -> None:
         """Leave the units; the front-end has gone."""
+        for unwatch in self._unwatch.values():
+            unwatch()
+        self._unwatch.clear()
         for unit, keeper in self._attached.values():
             unit.disconnect(self.nexus, keeper)
         self._attached.clear()
@@ -231,6 +307,23 @@ class Adapter:
         if task.function in {TaskFunction.QUERY_TASK, TaskFunction.QUERY_TASK_SET}:
             return await self._query(task)
         return await self._end_tasks(task, mapping)
+
+    def notifications(self, target: int, lun: int) -> int | ManagementOutcome:
+        """Say which asynchronous notifications a LUN can give (virtio 1.2, 5.6.6.2)."""
+        mapping = self._table.resolve(target, lun)
+        if mapping.id in self._attached:
+            return 0  # they are about removable media of MMC's kinds; a disk has none
+        known = bool(mapping.siblings)
+        return ManagementOutcome.INCORRECT_LUN if known else ManagementOutcome.BAD_TARGET
+
+    async def device_reset(self) -> None:
+        """The guest has reset its adapter: to its units that is a bus reset by this nexus.
+
+        As a hard reset (SAM-5 6.3.2), but for this nexus alone: others share the units.
+        """
+        for unit in {id(unit): unit for unit, _ in self._attached.values()}.values():
+            await unit.nexus_lost(self.nexus)
+            await unit.attend(sense.SCSI_BUS_RESET, nexus=self.nexus)
 
     async def _end_tasks(self, task: TaskManagement, mapping: Mapping) -> ManagementOutcome:
         unit, _ = self._attached[mapping.id]

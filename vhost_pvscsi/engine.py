@@ -112,7 +112,6 @@ class Medium:
         read_only: bool,
         direct: bool,
         sync_writes: bool,
-        block_device: bool,
         scratch_fd: int | None = None,
     ) -> Self:
         """Make a medium of a file's or block device's blocks; see `_engine.Medium.file`.
@@ -130,7 +129,6 @@ class Medium:
                     read_only=read_only,
                     direct=direct,
                     sync_writes=sync_writes,
-                    block_device=block_device,
                     scratch_fd=scratch_fd,
                 )
             )
@@ -163,6 +161,46 @@ class Medium:
     def write_policy(self) -> str:
         """How writes reach the host: `nowait`, `inline`, `io_uring`, `pool` or `memory`."""
         return self.handle.write_policy
+
+    def set_sync_writes(self, on: bool) -> None:
+        """Turn the write cache off (`on`: each write is stable when answered) or on again.
+
+        What was written before stays as it is: with the gates shut for writes, flush after.
+        """
+        self.handle.set_sync_writes(on)
+
+    def set_descriptor_sense(self, on: bool) -> None:
+        """Give the executor's sense data in descriptor format, or in fixed format again."""
+        self.handle.set_descriptor_sense(on)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Read whole blocks, on a thread that may wait; see `_engine.Medium.read`.
+
+        Raises:
+            ValueError: the range is not within the medium, or not of whole blocks.
+            OSError: the host refused, with its errno.
+        """
+        return self.handle.read(offset, length)
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Write whole blocks, on a thread that may wait; see `_engine.Medium.write`.
+
+        Raises:
+            ValueError: as `read`.
+            OSError: as `read`; EROFS where the medium is read-only.
+        """
+        self.handle.write(offset, data)
+
+    def copy_to(self, target: Medium, source_offset: int, target_offset: int, length: int) -> int:
+        """Copy whole blocks, on a thread that may wait; all of them, overlapping or not.
+
+        Pieces of at most 16 MiB: it cannot be ended early. See `_engine.Medium.copy_to`.
+
+        Raises:
+            ValueError: a range is not within its medium, or not of whole blocks.
+            OSError: as `write`; some of the range may have been copied.
+        """
+        return self.handle.copy_to(target.handle, source_offset, target_offset, length)
 
 
 @contextlib.contextmanager
@@ -227,10 +265,15 @@ class Engine:
         return self._mappings
 
     async def execute(self, medium: Medium, request: Request) -> Reply:
-        """Let the medium executor run a held request; its data moves in the engine."""
+        """Let the medium executor run a held request; its data moves in the engine.
+
+        It runs `request.cdb`, which may be another than the guest's: what a fault rule or a
+        munger made of it, shorter or in another place. Raises ValueError for one of more than
+        32 bytes.
+        """
         future: asyncio.Future[Reply] = self._loop.create_future()
+        self._core.execute(request.token, medium.handle, request.cdb)
         self._executions[request.token] = future
-        self._core.execute(request.token, medium.handle)
         # A cancelled task must not orphan the engine's run: the guest's pages are in use until
         # it ends (the caller's cancellation is answered by the engine, which ends it early).
         return await asyncio.shield(future)
@@ -382,10 +425,16 @@ class Gate:
         self._core = core
         self.mapping = mapping
 
-    async def close(self, reason: GateReason, *, reads: bool = True, writes: bool = True) -> None:
-        """Shut it; returns when no short-road command it stops is in flight or will follow."""
+    async def close(
+        self, reason: GateReason, *, reads: bool = True, writes: bool = True, wait: bool = True
+    ) -> None:
+        """Shut it; returns when no short-road command it stops is in flight or will follow.
+
+        Without `wait`, those in flight go on, as commands that are in the task set already may,
+        and it returns when none will follow.
+        """
         bits = _gate_bits(reason, reads, writes)
-        await self._engine.done(self._core.close_gate(self.mapping, bits))
+        await self._engine.done(self._core.close_gate(self.mapping, bits, wait))
 
     def shut(self, reason: GateReason) -> None:
         """Shut it without waiting for what is in flight."""
@@ -462,7 +511,11 @@ class Session:
         return await self._engine.done(self._core.stop_ring(self.id, index))
 
     async def push_event(self, index: int, data: bytes) -> bool:
-        """Fill one buffer of an event ring; False where the guest has put none there."""
+        """Fill one buffer of an event ring, waiting until the guest puts one there.
+
+        False where it was not told: the ring stops or is broken, another event waits there, or
+        the buffer is shorter than the event.
+        """
         return bool(await self._engine.done(self._core.push_event(self.id, index, data)))
 
     def complete_control(self, token: int, data: bytes) -> None:

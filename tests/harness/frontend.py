@@ -73,9 +73,12 @@ class Response:
 
     @property
     def sense_code(self) -> tuple[int, int, int]:
-        """Sense key, ASC, ASCQ of fixed-format sense data (SPC-5 4.4.3)."""
-        if len(self.sense) < 14 or self.sense[0] & 0x7F not in (0x70, 0x71):
-            raise HarnessError(f"no fixed-format sense: {self.sense.hex()}")
+        """Sense key, ASC, ASCQ of sense data in either format (SPC-5 4.4)."""
+        response_code = self.sense[0] & 0x7F if len(self.sense) >= 8 else 0
+        if response_code in (0x72, 0x73):
+            return self.sense[1] & 0x0F, self.sense[2], self.sense[3]
+        if response_code not in (0x70, 0x71) or len(self.sense) < 14:
+            raise HarnessError(f"no sense: {self.sense.hex()}")
         return self.sense[2] & 0x0F, self.sense[12], self.sense[13]
 
 

@@ -33,6 +33,7 @@ class House:
         self._threads = threads
         self._io_uring = io_uring
         self._serving: list[asyncio.Task[None]] = []
+        self._listening: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
         self.engine = Engine(self._threads, io_uring=self._io_uring)
@@ -49,6 +50,10 @@ class House:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        # A test that failed early may have left a socket to which nobody came.
+        for task in self._listening:
+            task.cancel()
+        await asyncio.gather(*self._listening, return_exceptions=True)
         await self.adapter.drain()
         await asyncio.gather(*self._serving)
         self.adapter.close()
@@ -74,9 +79,9 @@ class House:
         async def take() -> None:
             with listener:
                 sock, _ = await asyncio.get_running_loop().sock_accept(listener)
-            await self.adapter.serve(sock)
+            self._serving.append(asyncio.create_task(self.adapter.serve(sock)))
 
-        self._serving.append(asyncio.create_task(take()))
+        self._listening.append(asyncio.create_task(take()))
 
     async def connect(self, *, request_queues: int = 1) -> FrontEnd:
         """Connect a front-end that has heard the unit attentions of all LUNs."""

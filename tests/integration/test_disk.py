@@ -53,6 +53,23 @@ def test_what_is_written_is_read(guest: FrontEnd, target: int, layout: Layout) -
     assert back.written == 108 + len(data)
 
 
+@pytest.mark.parametrize("target", [FILE, RAM, NULL])
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+def test_room_that_is_not_needed_is_the_residual(
+    guest: FrontEnd, target: int, layout: Layout
+) -> None:
+    read = guest.scsi(target, 0, cdb.read_10(8, 2), data_in=5 * BLOCK, layout=layout)
+    assert read.good, read
+    assert (read.resid, read.written) == (3 * BLOCK, 108 + 2 * BLOCK)
+    write = guest.scsi(target, 0, cdb.write_10(8, 2), data_out=pattern(5), layout=layout)
+    assert write.good, write
+    assert write.resid == 3 * BLOCK
+    for fua in (False, True):
+        write = guest.scsi(target, 0, cdb.write_16(8, 2, fua=fua), data_out=pattern(3))
+        assert write.good, write
+        assert write.resid == BLOCK
+
+
 def test_what_is_written_is_in_the_file(guest: FrontEnd, image: Path) -> None:
     data = pattern(8)
     assert guest.scsi(FILE, 0, cdb.write_16(100, 8, fua=True), data_out=data).good

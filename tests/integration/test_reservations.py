@@ -10,6 +10,24 @@ import pytest
 from tests.harness import commands as cdb
 from tests.harness.answers import describe
 from tests.harness.frontend import ABORTED, FUNCTION_COMPLETE, OVERRUN, FrontEnd
+from tests.harness.persistent import (
+    ALL_TG_PT,
+    APTPL,
+    CLEAR,
+    PREEMPT,
+    PREEMPT_AND_ABORT,
+    READ_FULL_STATUS,
+    READ_KEYS,
+    READ_RESERVATION,
+    REGISTER,
+    REGISTER_AND_IGNORE,
+    RELEASE,
+    REPORT_CAPABILITIES,
+    RESERVE,
+    SPEC_I_PT,
+    out,
+    told,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,8 +36,6 @@ if TYPE_CHECKING:
 
     from .conftest import MakeDaemon
 
-(REGISTER, RESERVE, RELEASE, CLEAR, PREEMPT, PREEMPT_AND_ABORT, REGISTER_AND_IGNORE) = range(7)
-(READ_KEYS, READ_RESERVATION, REPORT_CAPABILITIES, READ_FULL_STATUS) = range(4)
 WRITE_EXCLUSIVE, EXCLUSIVE, WRITE_REGISTRANTS, EXCLUSIVE_REGISTRANTS = 1, 3, 5, 6
 I_T_NEXUS_RESET, LUN_RESET = 4, 5
 A, B = 0xAAAA_0000_0000_000A, 0xBBBB_0000_0000_000B
@@ -52,23 +68,6 @@ def daemon(make_daemon: MakeDaemon) -> Daemon:
 def guests(daemon: Daemon) -> Iterator[Guests]:
     with FrontEnd(daemon.sockets[0]) as a, FrontEnd(daemon.sockets[1]) as b:
         yield two(daemon, a, b)
-
-
-def out(
-    guest: FrontEnd, action: int, key: int = 0, other: int = 0, *, type_: int = 0, flags: int = 0
-) -> str:
-    """PERSISTENT RESERVE OUT, and what became of it."""
-    command = struct.pack(">BBBxxIB", 0x5F, action, type_, 24, 0)
-    data = struct.pack(">QQ4xB3x", key, other, flags)
-    return describe(guest.scsi(0, 0, command, data_out=data))
-
-
-def told(guest: FrontEnd, action: int, length: int = 512) -> bytes:
-    """PERSISTENT RESERVE IN, and what it said."""
-    command = struct.pack(">BB5xHB", 0x5E, action, length, 0)
-    response = guest.scsi(0, 0, command, data_in=length)
-    assert response.good, describe(response)
-    return response.data[: length - response.resid]
 
 
 def read(guest: FrontEnd) -> str:
@@ -127,7 +126,7 @@ def test_what_is_told_of_reservations(guests: Guests) -> None:
     assert told(a, READ_RESERVATION) == struct.pack(">II", 2, 0)
     assert out(a, RESERVE, A, type_=EXCLUSIVE_REGISTRANTS) == "GOOD"
     assert told(b, READ_RESERVATION) == struct.pack(">IIQ5xB2x", 2, 16, A, 6)
-    assert told(b, REPORT_CAPABILITIES) == bytes.fromhex("0008 10 80 ea01 0000")
+    assert told(b, REPORT_CAPABILITIES) == bytes.fromhex("0008 1c 80 ea01 0000")
     status = told(b, READ_FULL_STATUS)
     assert struct.unpack_from(">II", status) == (2, 96)
     rows = status[8:56], status[56:]
@@ -230,13 +229,77 @@ def test_what_ends_a_reserve(guests: Guests, how: str) -> None:
     assert access(b) == (True, True)
 
 
-@pytest.mark.parametrize(
-    ("flags", "bit"), [(0x08, 3), (0x04, 2), (0x01, 0)], ids=["SPEC_I_PT", "ALL_TG_PT", "APTPL"]
-)
-def test_what_is_not_supported_is_refused(guests: Guests, flags: int, bit: int) -> None:
-    pointer = f"5h/26h/00h at byte 20 bit {bit}"
-    assert out(guests.a, REGISTER, 0, A, flags=flags) == pointer
+def test_what_cannot_be_kept_is_refused(guests: Guests) -> None:
+    assert out(guests.a, REGISTER, 0, A, flags=APTPL) == "5h/26h/00h at byte 20 bit 0"
     assert told(guests.a, READ_KEYS) == bytes(8)
+
+
+def test_all_target_ports_are_the_one_there_is(guests: Guests) -> None:
+    assert out(guests.a, REGISTER, 0, A, flags=ALL_TG_PT) == "GOOD"
+    assert len(told(guests.a, READ_FULL_STATUS)) == 8 + 48
+
+
+def test_others_are_registered_by_name(guests: Guests) -> None:
+    a, b = guests
+    name = transport_id(b)
+    assert out(a, REGISTER, 0, A, flags=SPEC_I_PT, ports=[name]) == "GOOD"
+    assert told(b, READ_KEYS) == struct.pack(">IIQQ", 3, 16, A, A)
+    assert out(a, REGISTER, A, B, flags=SPEC_I_PT, ports=[name]) == "5h/26h/00h at byte 20 bit 3"
+    assert out(a, CLEAR, A) == "GOOD"
+    b.ready()
+    stranger = bytes([0x06, *bytes(23)])
+    refused = out(a, REGISTER, 0, A, flags=SPEC_I_PT, ports=[name, stranger])
+    assert refused == "5h/26h/00h at byte 52"
+    assert out(a, RESERVE, 0, flags=SPEC_I_PT) == "5h/26h/00h at byte 20 bit 3"
+    # Without the bit nothing may follow; with it there must be what its length says.
+    assert out(a, REGISTER, 0, A, ports=[name]) == "5h/1Ah/00h"
+    assert out(a, REGISTER, 0, A, flags=SPEC_I_PT) == "5h/1Ah/00h"
+
+
+def transport_id(guest: FrontEnd) -> bytes:
+    """The name of a guest's initiator port, which READ FULL STATUS tells."""
+    assert out(guest, REGISTER_AND_IGNORE, 0, B) == "GOOD"
+    name = told(guest, READ_FULL_STATUS)[8 + 24 :][:24]
+    assert out(guest, REGISTER, B, 0) == "GOOD"
+    # As at the beginning, but for the generation.
+    assert told(guest, READ_KEYS)[4:] == bytes(4)
+    return name
+
+
+def test_a_reservation_is_moved(guests: Guests) -> None:
+    a, b = guests
+    name = transport_id(b)
+    assert out(a, REGISTER, 0, A) == "GOOD"
+    assert move(a, A, B, name) == "5h/24h/00h at byte 1 bit 4", "there is none"
+    assert out(a, RESERVE, A, type_=EXCLUSIVE) == "GOOD"
+    assert move(a, B, B, name) == CONFLICT
+    assert move(a, A, 0, name) == "5h/26h/00h at byte 8"
+    assert move(a, A, B, name, port=2) == "5h/26h/00h at byte 18"
+    assert move(a, A, B, bytes(24)) == "5h/26h/00h at byte 24"
+    assert move(a, A, B, name, flags=1) == "5h/26h/00h at byte 17 bit 0"
+    assert move(a, A, B, name[:-1], length=24) == "5h/1Ah/00h"
+    assert move(a, A, B, name, flags=2) == "GOOD"
+    assert access(b) == (True, True)
+    assert access(a) == (False, False)
+    assert told(b, READ_KEYS)[4:] == struct.pack(">IQ", 8, B)
+    own = told(b, READ_FULL_STATUS)[8 + 24 :][:24]
+    assert move(b, B, A, own) == "5h/26h/00h at byte 24", "to itself"
+
+
+def move(
+    guest: FrontEnd,
+    key: int,
+    other: int,
+    name: bytes,
+    *,
+    port: int = 1,
+    flags: int = 0,
+    length: int | None = None,
+) -> str:
+    """REGISTER AND MOVE, and what became of it."""
+    data = struct.pack(">QQxBHI", key, other, flags, port, length or len(name)) + name
+    command = struct.pack(">BBBxxIB", 0x5F, 7, 0, len(data), 0)
+    return describe(guest.scsi(0, 0, command, data_out=data))
 
 
 def test_bad_calls_change_nothing(guests: Guests) -> None:
@@ -247,7 +310,7 @@ def test_bad_calls_change_nothing(guests: Guests) -> None:
     assert out(a, RESERVE, A, type_=0x11) == "5h/24h/00h at byte 2 bit 7"
     assert out(a, PREEMPT, A, 0, type_=1) == "5h/26h/00h at byte 8"
     assert out(a, PREEMPT, A, 77, type_=1) == CONFLICT
-    assert out(a, 7, A) == "5h/24h/00h at byte 1 bit 4"
+    assert out(a, 8, A) == "5h/24h/00h at byte 1 bit 4"
     assert out(b, RESERVE, 0, type_=1) == CONFLICT
     short = struct.pack(">BBBxxIB", 0x5F, REGISTER, 0, 23, 0)
     assert describe(a.scsi(0, 0, short, data_out=bytes(23))) == "5h/1Ah/00h"

@@ -11,6 +11,7 @@ import json
 import logging
 import resource
 import sys
+from pathlib import Path
 
 import click
 
@@ -57,7 +58,8 @@ def _print_capabilities(context: click.Context, _option: click.Parameter, value:
     PDEV is an image file, a block device, ram:SIZE or null:SIZE. Options: ro,
     block-size=512|1024|2048|4096, cache=none|writeback|writethrough|directsync,
     serial=TEXT, wwn=NAA, share=on (one unit at several addresses), lock=off,
-    rotational=on, latency=TIME (of ram: and null:). A comma in a path is written twice.""",
+    rotational=on, removable=on, latency=TIME (of ram: and null:), fault=RULE (a command that
+    fails or hangs, for tests; repeatable), fault-file=PATH. A comma in a path is written twice.""",
 )
 @click.option("--read-only", is_flag=True, help="Refuse writes to every LUN.")
 @click.option(
@@ -79,6 +81,14 @@ def _print_capabilities(context: click.Context, _option: click.Parameter, value:
     default=True,
     show_default=True,
     help="Use io_uring where the kernel has it, or threads that wait.",
+)
+@click.option(
+    "--state-directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="STATE_DIRECTORY",
+    metavar="DIR",
+    help="""Keep what guests save (mode pages, persistent reservations with APTPL, identifying
+    information) in DIR; without it nothing can be saved. $STATE_DIRECTORY if not given.""",
 )
 @click.option(
     "--log-level",
@@ -104,6 +114,7 @@ def serve(
     threads: int | None,
     poll_us: int,
     io_uring: bool,
+    state_directory: Path | None,
     log_level: str,
     debug: bool,
 ) -> None:
@@ -130,6 +141,7 @@ def serve(
             threads=threads,
             poll_us=poll_us,
             io_uring=io_uring,
+            state_directory=state_directory,
         )
         sys.exit(run(options))
     except VhostPvscsiError as error:

@@ -14,6 +14,7 @@ from .sockets import SocketSpec, parse_specs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class ServeOptions:
     threads: int
     poll_us: int
     io_uring: bool
+    state_directory: Path | None  #: where what guests save is kept; None: nothing can be saved
 
 
 def parse_serve(
@@ -36,6 +38,7 @@ def parse_serve(
     threads: int | None,
     poll_us: int,
     io_uring: bool,
+    state_directory: Path | None = None,
 ) -> ServeOptions:
     """Check the values of `serve`.
 
@@ -60,6 +63,7 @@ def parse_serve(
         threads=threads or len(os.sched_getaffinity(0)),
         poll_us=poll_us,
         io_uring=io_uring,
+        state_directory=state_directory,
     )
 
 

@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from vhost_pvscsi.adapter import Adapter
+from vhost_pvscsi.devices.nonvolatile import StateDirectory
 from vhost_pvscsi.engine import Engine
 
 from .sockets import Listener
@@ -55,7 +56,11 @@ class Service:
             undo.push_async_callback(engine.close)
             if options.io_uring and not engine.io_uring:
                 log.warning("io_uring is not to be had here: threads that wait are used instead")
-            units = Units(engine)
+            state = None
+            if options.state_directory is not None:
+                state = StateDirectory(options.state_directory)
+                undo.callback(state.close)
+            units = Units(engine, state, self._reached_by)
             undo.callback(units.close)
             await self._attach_all(engine, units)
             undo.callback(self._close_adapters)
@@ -81,6 +86,9 @@ class Service:
 
     def _peers(self, unit: AttachableUnit) -> Iterator[tuple[Adapter, Address]]:
         return ((adapter, address) for known, adapter, address in self._places if known is unit)
+
+    def _reached_by(self, nexus: str) -> Iterator[AttachableUnit]:
+        return (unit for unit, adapter, _ in self._places if adapter.nexus == nexus)
 
     async def _serve(self, listeners: list[Listener]) -> None:
         """Take front-ends until told to stop, or until the last passed connection has ended."""

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
+from vhost_pvscsi.devices import allocation
 from vhost_pvscsi.devices.emulated.description import DiskGeometry, derive_identity
-from vhost_pvscsi.devices.emulated.disk import EmulatedDisk
+from vhost_pvscsi.devices.emulated.disk import EmulatedDisk, Neighbours
+from vhost_pvscsi.devices.faults.file import load_rules
 from vhost_pvscsi.devices.opening import Backing, open_backing
 from vhost_pvscsi.devices.pdev import Kind, LunSpec
 from vhost_pvscsi.engine import Engine, Medium
@@ -16,16 +20,31 @@ from vhost_pvscsi.errors import DeviceBusyError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from vhost_pvscsi.devices.faults.rule import Rule
+    from vhost_pvscsi.devices.nonvolatile import StateDirectory
     from vhost_pvscsi.scsi.request import Reply, Request
 
 log = logging.getLogger(__name__)
+
+#: Pieces of EXTENDED COPY that are on their way at a time, of all units.
+COPY_THREADS = 2
 
 
 class Units:
     """All units of a daemon. A file that is shared is one unit, whoever is attached to it."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        state: StateDirectory | None = None,
+        neighbours: Neighbours = lambda _: (),
+    ) -> None:
+        """Begin with none; `neighbours` finds the units that a nexus reaches."""
         self._engine = engine
+        self._neighbours = neighbours
+        # Their own, so that copies keep no flush waiting. They begin with the first copy.
+        self._copy_threads = ThreadPoolExecutor(COPY_THREADS, "copy")
+        self._state = state
         self._shared: dict[str, tuple[LunSpec, EmulatedDisk]] = {}
         self._open: list[Backing] = []
 
@@ -47,6 +66,7 @@ class Units:
 
     def close(self) -> None:
         """Close all files."""
+        self._copy_threads.shutdown()
         for backing in self._open:
             backing.close()
         self._open.clear()
@@ -64,7 +84,6 @@ class Units:
             read_only=backing.read_only,
             direct=backing.direct,
             sync_writes=backing.sync_writes,
-            block_device=backing.block_device,
             scratch_fd=backing.scratch_fd if backing.scratch_fd >= 0 else None,
         )
         log.info(
@@ -79,7 +98,9 @@ class Units:
             block_size=spec.options.block_size,
             read_only=backing.read_only,
             write_cache=not backing.sync_writes,
+            write_cache_switchable=True,
             solid_state=not spec.options.rotational,
+            removable=spec.options.removable,
             unmap=backing.unmap,
             unmap_zeros=backing.unmap,
             physical_block_size=max(backing.physical_block_size, spec.options.block_size),
@@ -88,7 +109,14 @@ class Units:
         async def flush() -> None:
             await asyncio.to_thread(backing.flush)
 
-        return self._disk(spec, backing.identity_source, geometry, medium, flush)
+        async def find_runs(start: int, end: int, most: int) -> allocation.Runs:
+            granule = spec.options.block_size
+            find = partial(allocation.find_runs, granule=granule, most=most)
+            return await asyncio.to_thread(find, backing.fd, start, end)
+
+        # The kernel does not tell of holes in a block device.
+        find = None if backing.block_device else find_runs
+        return self._disk(spec, backing.identity_source, geometry, medium, flush, find)
 
     def _in_memory(self, spec: LunSpec) -> EmulatedDisk:
         assert spec.size is not None  # pdev.py gives every RAM and NULL one
@@ -106,6 +134,7 @@ class Units:
             read_only=options.read_only,
             write_cache=False,  # memory is as stable as it will ever be
             solid_state=not options.rotational,
+            removable=options.removable,
             unmap=not options.read_only,
         )
         return self._disk(spec, spec.identity_source, geometry, medium, None)
@@ -117,13 +146,39 @@ class Units:
         geometry: DiskGeometry,
         medium: Medium,
         flush: Callable[[], Awaitable[None]] | None,
+        find_runs: allocation.FindRuns | None = None,
     ) -> EmulatedDisk:
         identity = derive_identity(source, serial=spec.options.serial, wwn=spec.options.wwn)
 
         async def execute(request: Request) -> Reply:
             return await self._engine.execute(medium, request)
 
-        return EmulatedDisk(spec.pdev, identity, geometry, execute, medium=medium, flush=flush)
+        memory = self._state.unit(identity.naa) if self._state else None
+        return EmulatedDisk(
+            spec.pdev,
+            identity,
+            geometry,
+            execute,
+            medium=medium,
+            flush=flush,
+            memory=memory,
+            faults=_fault_rules(spec),
+            neighbours=self._neighbours,
+            copy_threads=self._copy_threads,
+            find_runs=find_runs,
+        )
+
+
+def _fault_rules(spec: LunSpec) -> tuple[Rule, ...]:
+    rules = spec.options.faults
+    if spec.options.fault_file is not None:
+        rules += load_rules(spec.options.fault_file)
+    if rules:
+        # Whoever reads the log of a guest's troubles should know where they come from.
+        log.warning(
+            "%s: %s fails on purpose: %d fault rules are set", spec.address, spec.pdev, len(rules)
+        )
+    return rules
 
 
 def _share_key(spec: LunSpec) -> str:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 #: Told that conditions begin (True) or cease (False) to be pending for a nexus.
 OnChange: TypeAlias = Callable[[str, bool], Awaitable[None]]
 
+#: Told of each condition that is established for a nexus.
+Watcher: TypeAlias = Callable[["SenseCode"], None]
+
 #: Resets by severity, lower is more (SAM-5 5.14): a severer one that is pending says all that
 #: a lesser one would. They are told before all other conditions.
 _RESETS = {
@@ -64,6 +67,13 @@ class Attentions:
     def __init__(self, on_change: OnChange) -> None:
         self._on_change = on_change
         self._pending: dict[str, _Pending] = {}
+        self._watchers: dict[str, list[Watcher]] = {}
+
+    def watch(self, nexus: str, watcher: Watcher) -> Callable[[], None]:
+        """Tell `watcher` of each condition that is established for a nexus; what ends that."""
+        watchers = self._watchers.setdefault(nexus, [])
+        watchers.append(watcher)
+        return lambda: watchers.remove(watcher)
 
     def pending(self, nexus: str) -> tuple[SenseCode, ...]:
         """What a nexus has still to be told, the next one first."""
@@ -91,6 +101,8 @@ class Attentions:
                 if not pending.codes:
                     await self._on_change(name, True)
                 pending.add(code)
+            for watcher in tuple(self._watchers.get(name, ())):
+                watcher(code)
 
     async def take(self, nexus: str) -> SenseCode | None:
         """Take the next condition for the report of it; None where none is pending."""

@@ -19,6 +19,7 @@ class Cause(enum.Enum):
     STOPPED = enum.auto()
     EXCLUSIVE = enum.auto()
     RESERVATION = enum.auto()
+    FAULTS = enum.auto()
 
 
 #: Shuts (True) or opens (False) one mapping's gate for a cause. Shutting returns when no

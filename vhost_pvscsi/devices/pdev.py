@@ -12,9 +12,12 @@ from vhost_pvscsi.errors import ConfigurationError
 from vhost_pvscsi.identity import Address
 
 from .emulated.description import check_serial, parse_wwn
+from .faults.parse import parse_rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from .faults.rule import Rule
 
 BLOCK_SIZES = (512, 1024, 2048, 4096)
 
@@ -68,6 +71,9 @@ class LunOptions:
     lock: bool = True
     latency_us: int = 0
     rotational: bool = False
+    removable: bool = False
+    faults: tuple[Rule, ...] = ()
+    fault_file: Path | None = None  #: of more rules, which come after
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +188,7 @@ def parse_options(words: list[str]) -> LunOptions:
         ConfigurationError: an option is unknown, said twice, or its value cannot be used.
     """
     values: dict[str, object] = {}
+    several: dict[str, list[object]] = {}
     for word in words:
         name, has_value, text = word.partition("=")
         if name not in _OPTIONS:
@@ -189,11 +196,15 @@ def parse_options(words: list[str]) -> LunOptions:
                 f"option {name!r} is not known", hint=f"options are {', '.join(_OPTIONS)}"
             )
         member, parse = _OPTIONS[name]
-        if member in values:
+        if member in values and member not in _REPEATABLE:
             raise ConfigurationError(f"option {name!r} is given twice", hint="say it once")
         if not has_value and parse is not _switch:
             raise ConfigurationError(f"option {name!r} has no value", hint=f"{name}=...")
-        values[member] = parse(name, text if has_value else "on")
+        value = parse(name, text if has_value else "on")
+        if member in _REPEATABLE:
+            several.setdefault(member, []).append(value)
+            value = tuple(several[member])
+        values[member] = value
     return LunOptions(**values)  # type: ignore[arg-type]  # each by the parser of its own row
 
 
@@ -243,6 +254,19 @@ def _wwn(name: str, text: str) -> str:
     return parse_wwn(text).hex()
 
 
+def _fault(name: str, text: str) -> Rule:
+    del name
+    return parse_rule(text)
+
+
+def _fault_file(name: str, text: str) -> Path:
+    if not text or "\0" in text:
+        raise ConfigurationError(
+            f"{name}={text}: {text!r} names nothing", hint=f"{name}=PATH, a file of fault rules"
+        )
+    return Path(text)
+
+
 #: Option -> the member of `LunOptions`, and what reads its value.
 _OPTIONS: Mapping[str, tuple[str, Callable[[str, str], object]]] = {
     "ro": ("read_only", _switch),
@@ -254,7 +278,13 @@ _OPTIONS: Mapping[str, tuple[str, Callable[[str, str], object]]] = {
     "lock": ("lock", _switch),
     "latency": ("latency_us", _latency),
     "rotational": ("rotational", _switch),
+    "removable": ("removable", _switch),
+    "fault": ("faults", _fault),
+    "fault-file": ("fault_file", _fault_file),
 }
+
+#: Members whose option may be given several times; each is a tuple of all values.
+_REPEATABLE = frozenset({"faults"})
 
 #: Options that mean something for some kinds only.
 _ONLY_FOR = {

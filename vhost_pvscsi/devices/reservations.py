@@ -29,6 +29,9 @@ class Refusal(enum.Enum):
     BAD_TYPE = enum.auto()  #: no such scope or type
     BAD_KEY = enum.auto()  #: a service action reservation key of 0
     INVALID_RELEASE = enum.auto()  #: scope or type are not those that are held
+    BAD_PORT = enum.auto()  #: the nexus to move to is the sender's own
+    NOTHING_HELD = enum.auto()  #: there is no reservation to move
+    REGISTERED = enum.auto()  #: SPEC_I_PT from a nexus that is registered already
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,7 @@ class Reservations:
     holder: str | None = None  #: None: nobody, or all registrants
     generation: int = 0  #: PRGENERATION
     reserved_by: str | None = None  #: the nexus whose RESERVE stands
+    persists: bool = False  #: APTPL: registrations and persistent reservation outlive the daemon
 
     def holds(self, nexus: str) -> bool:
         """Whether a nexus holds the persistent reservation."""
@@ -108,15 +112,31 @@ def _is_own(now: Reservations, nexus: str, key: int) -> bool:
 
 
 def register(
-    now: Reservations, nexus: str, key: int, new_key: int, *, ignore: bool = False
+    now: Reservations,
+    nexus: str,
+    key: int,
+    new_key: int,
+    *,
+    ignore: bool = False,
+    persists: bool = False,
+    others: Iterable[str] = (),
 ) -> Verdict:
-    """Register a nexus, change its key or, with 0, unregister it (SPC-5 5.14.7, 5.14.11.2)."""
+    """Register a nexus, change its key or, with 0, unregister it (SPC-5 5.14.7, 5.14.11.2).
+
+    `others` are registered with it (SPEC_I_PT); the last APTPL, `persists`, is for all.
+    """
     if not ignore and now.keys.get(nexus, 0) != key:
         return _CONFLICT
+    others = tuple(others)
+    if others and nexus in now.keys:
+        return Refusal.REGISTERED
     if new_key:
-        return Change(_counted(now, {**now.keys, nexus: new_key}))
+        added = {other: new_key for other in others if other not in now.keys}
+        after = _counted(now, {**now.keys, nexus: new_key, **added})
+        return Change(replace(after, persists=persists))
     if nexus not in now.keys:
         return Change(now)
+    now = replace(now, persists=persists)
     held = now.holds(nexus)
     after = _counted(now, _without(now, (nexus,)))
     # What all registrants hold lasts as long as there is one.
@@ -169,6 +189,32 @@ def clear(now: Reservations, nexus: str, key: int) -> Verdict:
         return _CONFLICT
     after = replace(_counted(now, {}), type=None, holder=None)
     return Change(after, _told(now.keys, nexus, sense.RESERVATIONS_PREEMPTED))
+
+
+def move(
+    now: Reservations,
+    nexus: str,
+    key: int,
+    target: str,
+    target_key: int,
+    *,
+    unregister: bool,
+    persists: bool,
+) -> Verdict:
+    """Register another nexus and give it the reservation (SPC-5 5.14.8)."""
+    if not _is_own(now, nexus, key):
+        return _CONFLICT
+    if target_key == 0:
+        return Refusal.BAD_KEY
+    if now.type is None:
+        return Refusal.NOTHING_HELD
+    if now.type.all_hold or now.holder != nexus:
+        return _CONFLICT
+    if target == nexus:
+        return Refusal.BAD_PORT
+    keys = _without(now, (nexus,) if unregister else ())
+    after = _counted(now, {**keys, target: target_key})
+    return Change(replace(after, holder=target, persists=persists))
 
 
 def preempt(
@@ -225,3 +271,32 @@ def release_unit(now: Reservations, nexus: str) -> Verdict:
 def _beside_registrations(now: Reservations, nexus: str) -> Verdict:
     has_part = now.type is not None and now.type.registered_may and nexus in now.keys
     return Change(now) if now.holds(nexus) or has_part else _CONFLICT
+
+
+def dumped(now: Reservations) -> dict[str, object]:
+    """Say what outlives the daemon as JSON; `restored` reads it."""
+    return {"keys": dict(now.keys), "type": now.type, "holder": now.holder}
+
+
+def restored(kept: object) -> Reservations:
+    """Read what `dumped` said; the generation begins anew (SPC-5 5.14.1).
+
+    Raises:
+        ValueError: it is not what `dumped` says.
+    """
+    if not isinstance(kept, dict) or kept.keys() != {"keys", "type", "holder"}:
+        msg = f"not a set of reservations: {kept!r}"
+        raise ValueError(msg)
+    keys, type_, holder = kept["keys"], kept["type"], kept["holder"]
+    if not isinstance(keys, dict) or not all(
+        isinstance(key, int) and 0 < key < 1 << 64 for key in keys.values()
+    ):
+        msg = f"not registrations: {keys!r}"
+        raise ValueError(msg)
+    held = None if type_ is None else ReservationType(type_)
+    # A registered nexus holds it; or all do, or nobody does: then none is named.
+    named = holder is None if held is None or held.all_hold else holder in keys
+    if not named or (held is not None and not keys):
+        msg = f"no reservation of type {type_!r} is held by {holder!r}"
+        raise ValueError(msg)
+    return Reservations(MappingProxyType(dict(keys)), held, holder, persists=True)

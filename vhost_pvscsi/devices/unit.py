@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vhost_pvscsi.engine import Medium
     from vhost_pvscsi.scsi.request import Reply, Request
     from vhost_pvscsi.scsi.sense import SenseCode
 
+    from .attention import Watcher
+    from .faults.injector import Faults
     from .gates import Ender, Keeper
 
 
@@ -34,6 +38,10 @@ class LogicalUnit(Protocol):
 class AttachableUnit(LogicalUnit, Protocol):
     """A unit that an operator attaches: it knows the nexuses that reach it."""
 
+    @property
+    def faults(self) -> Faults:
+        """The fault rules that are in force here; `execute` asks them about each command."""
+
     async def connect(self, nexus: str, keeper: Keeper, ender: Ender | None = None) -> None:
         """Take a mapping of a nexus into account, before it is put in service.
 
@@ -47,6 +55,9 @@ class AttachableUnit(LogicalUnit, Protocol):
         self, code: SenseCode, *, nexus: str | None = None, but: str | None = None
     ) -> None:
         """Establish a unit attention for one nexus, or for all, `but` one."""
+
+    def watch(self, nexus: str, watcher: Watcher) -> Callable[[], None]:
+        """Tell `watcher` of each unit attention that begins for a nexus; what ends that."""
 
     async def nexus_lost(self, nexus: str) -> bool:
         """Give up what ends with a nexus (SAM-5 6.3.4); True: something was given up."""

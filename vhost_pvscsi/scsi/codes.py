@@ -18,10 +18,13 @@ class Opcode(enum.IntEnum):
     RELEASE_6 = 0x17
     MODE_SENSE_6 = 0x1A
     START_STOP_UNIT = 0x1B
+    RECEIVE_DIAGNOSTIC_RESULTS = 0x1C
+    SEND_DIAGNOSTIC = 0x1D
     PREVENT_ALLOW_MEDIUM_REMOVAL = 0x1E
     READ_CAPACITY_10 = 0x25
     READ_10 = 0x28
     WRITE_10 = 0x2A
+    SEEK_10 = 0x2B
     WRITE_AND_VERIFY_10 = 0x2E
     VERIFY_10 = 0x2F
     PRE_FETCH_10 = 0x34
@@ -77,6 +80,7 @@ class PersistentOut(enum.IntEnum):
     PREEMPT = 0x04
     PREEMPT_AND_ABORT = 0x05
     REGISTER_AND_IGNORE = 0x06
+    REGISTER_AND_MOVE = 0x07
 
 
 class ServiceActionIn(enum.IntEnum):

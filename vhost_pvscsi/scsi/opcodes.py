@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .command import Access, Command
-from .rows import blocks, primary, reservations
+from .rows import blocks, copying, primary, reservations
 
 if TYPE_CHECKING:
     from .codes import Opcode
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: Every command that some unit of ours answers, in numeric order.
 TABLE: tuple[Command, ...] = tuple(
     sorted(
-        (*primary.ROWS, *blocks.ROWS, *reservations.ROWS),
+        (*primary.ROWS, *blocks.ROWS, *reservations.ROWS, *copying.ROWS),
         key=lambda command: (command.opcode, command.service_action or 0),
     )
 )

@@ -43,6 +43,9 @@ class Vpd(enum.IntEnum):
     SUPPORTED_PAGES = 0x00
     UNIT_SERIAL_NUMBER = 0x80
     DEVICE_IDENTIFICATION = 0x83
+    EXTENDED_INQUIRY = 0x86
+    MODE_PAGE_POLICY = 0x87
+    THIRD_PARTY_COPY = 0x8F
     BLOCK_LIMITS = 0xB0
     BLOCK_CHARACTERISTICS = 0xB1
     LOGICAL_BLOCK_PROVISIONING = 0xB2
@@ -60,6 +63,8 @@ def standard_inquiry(
     product: str,
     revision: str,
     removable: bool = False,
+    third_party_copy: bool = False,
+    target_port_groups: int = 0,
     versions: Iterable[int] = (),
 ) -> bytes:
     """Build standard INQUIRY data, 96 bytes (SPC-5 6.6.2)."""
@@ -70,7 +75,8 @@ def standard_inquiry(
         VERSION_SPC_5,
         0x12,  # HISUP: LUNs are as SAM-5 4.7 says; response data format 2
         96 - 5,
-        0x00,  # no SCCS, ACC, TPGS, 3PC, PROTECT
+        # TPGS, 3PC; no SCCS, ACC, PROTECT
+        target_port_groups << 4 | (0x08 if third_party_copy else 0x00),
         0x00,
         0x02,  # CMDQUE
         text_field(vendor, 8),
@@ -101,6 +107,8 @@ class DesignatorType(enum.IntEnum):
     T10_VENDOR = 1
     EUI_64 = 2
     NAA = 3
+    RELATIVE_TARGET_PORT = 4
+    TARGET_PORT_GROUP = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +167,27 @@ RATE_NOT_REPORTED, RATE_SOLID_STATE = 0x0000, 0x0001
 
 
 def block_characteristics(rotation_rate: int) -> bytes:
-    """Build the body of VPD page B1h, 60 bytes (SBC-4 6.6.2)."""
-    return struct.pack(">H", rotation_rate).ljust(60, b"\0")
+    """Build the body of VPD page B1h, 60 bytes (SBC-4 6.6.2).
+
+    The form factor and whether a write erases first are not reported; it is no zoned disk.
+    """
+    flags = 0x02 | 0x01  # FUAB: FUA is as in SBC-3 and later; VBULS: VERIFY compares holes too
+    return struct.pack(">HxxB", rotation_rate, flags).ljust(60, b"\0")
+
+
+def extended_inquiry(*, volatile_cache: bool) -> bytes:
+    """Build the body of VPD page 86h, 60 bytes (SPC-5 7.7.7).
+
+    SIMPSUP alone of the task attributes: no order is kept between commands. No protection
+    information, priorities, groups, non-volatile cache or microcode; LUICLR 0: REPORT LUNS
+    clears the unit attention of the unit that it was sent to.
+    """
+    return struct.pack(">xBB", 0x01, volatile_cache).ljust(60, b"\0")
+
+
+def mode_page_policy() -> bytes:
+    """Build the body of VPD page 87h (SPC-5 7.7.15): all pages and subpages are shared."""
+    return bytes([0x3F, 0xFF, 0x00, 0x00])
 
 
 @dataclass(frozen=True, slots=True)

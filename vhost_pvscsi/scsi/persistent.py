@@ -44,6 +44,8 @@ class ReservationType(enum.IntEnum):
 
 #: Bytes of the parameter list, without TransportIDs.
 LIST_LENGTH = 24
+#: Most bytes of a list with TransportIDs that is looked at.
+MOST_LIST_LENGTH = 4096
 #: Where its flags are, and which bits they are.
 FLAGS_BYTE, SPEC_I_PT, ALL_TG_PT, APTPL = 20, 3, 2, 0
 
@@ -68,6 +70,54 @@ class ParameterList:
         return bool(self.flags >> flag & 1)
 
 
+#: Where the flags of REGISTER AND MOVE are, and which bits they are.
+MOVE_FLAGS_BYTE, UNREG, MOVE_APTPL = 17, 1, 0
+
+_MOVE = struct.Struct(">QQxBHI")
+
+
+@dataclass(frozen=True, slots=True)
+class MoveList:
+    """What REGISTER AND MOVE is given (SPC-5, "REGISTER AND MOVE parameter list")."""
+
+    key: int  #: RESERVATION KEY: the sender's own
+    action_key: int  #: SERVICE ACTION RESERVATION KEY: the other nexus' key to be
+    flags: int
+    port: int  #: RELATIVE TARGET PORT IDENTIFIER
+    transport_id: bytes  #: names the other nexus' initiator port
+
+    @classmethod
+    def parse(cls, data: bytes) -> MoveList | None:
+        """Take it out of the bytes; None: they are not as many as they say."""
+        key, action_key, flags, port, length = _MOVE.unpack(data[:LIST_LENGTH])
+        if len(data) != LIST_LENGTH + length:
+            return None
+        return cls(key, action_key, flags, port, data[LIST_LENGTH:])
+
+    def has(self, flag: int) -> bool:
+        """Whether a bit of the flags is set."""
+        return bool(self.flags >> flag & 1)
+
+
+#: Bytes of a TransportID of the kind that `transport_id` makes.
+TRANSPORT_ID_LENGTH = 24
+
+#: RELATIVE TARGET PORT IDENTIFIER of the one target port, and where a MoveList has it.
+TARGET_PORT, PORT_BYTE = 1, 18
+
+
+def listed_ports(data: bytes) -> list[bytes] | None:
+    """Take the TransportIDs out of what follows REGISTER's list; None: lengths do not agree."""
+    if len(data) < 4 or len(data) - 4 != int.from_bytes(data[:4], "big"):
+        return None
+    names = data[4:]
+    if len(names) % TRANSPORT_ID_LENGTH:
+        return None
+    return [
+        names[at : at + TRANSPORT_ID_LENGTH] for at in range(0, len(names), TRANSPORT_ID_LENGTH)
+    ]
+
+
 def key_list(generation: int, keys: Sequence[int]) -> bytes:
     """Build the data of READ KEYS."""
     return struct.pack(f">II{len(keys)}Q", generation, 8 * len(keys), *keys)
@@ -80,14 +130,15 @@ def reservation(generation: int, type_: ReservationType | None, key: int) -> byt
     return struct.pack(">IIQ5xB2x", generation, 16, key, type_)
 
 
-def capabilities() -> bytes:
+def capabilities(*, can_persist: bool, persists: bool) -> bytes:
     """Build the data of REPORT CAPABILITIES.
 
-    CRH: RESERVE and RELEASE of a holder end with GOOD and do nothing. TMV: the mask of types
-    is valid, all six are there. Nothing is kept over a loss of power.
+    CRH: RESERVE and RELEASE of a holder end with GOOD and do nothing. SIP_C, ATP_C: SPEC_I_PT
+    and ALL_TG_PT are understood. PTPL_C, PTPL_A: reservations can be, and are, kept over a loss
+    of power. TMV: the mask of types is valid, all six are there.
     """
     mask = sum(1 << (type_ + 8 if type_ < 8 else type_ - 8) for type_ in ReservationType)
-    return struct.pack(">HBBHxx", 8, 0x10, 0x80, mask)
+    return struct.pack(">HBBHxx", 8, 0x1C | can_persist, 0x80 | persists, mask)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +153,7 @@ class Registration:
         """Build its full status descriptor; there is one target port, number 1."""
         name = transport_id(self.nexus)
         holder, type_ = self.held is not None, self.held or 0
-        return struct.pack(">Q4xBB4xHI", self.key, holder, type_, 1, len(name)) + name
+        return struct.pack(">Q4xBB4xHI", self.key, holder, type_, TARGET_PORT, len(name)) + name
 
 
 def full_status(generation: int, registrations: Iterable[Registration]) -> bytes:

@@ -21,8 +21,10 @@ class SenseKey(enum.IntEnum):
     UNIT_ATTENTION = 0x6
     DATA_PROTECT = 0x7
     BLANK_CHECK = 0x8
+    COPY_ABORTED = 0xA
     ABORTED_COMMAND = 0xB
     MISCOMPARE = 0xE
+    COMPLETED = 0xF
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +41,29 @@ class SenseCode:
 
 NO_ADDITIONAL_SENSE = SenseCode(SenseKey.NO_SENSE, 0x00, 0x00)
 INITIALIZING_COMMAND_REQUIRED = SenseCode(SenseKey.NOT_READY, 0x04, 0x02)
+MEDIUM_NOT_PRESENT = SenseCode(SenseKey.NOT_READY, 0x3A, 0x00)
 WRITE_ERROR = SenseCode(SenseKey.MEDIUM_ERROR, 0x0C, 0x00)
+UNRECOVERED_READ_ERROR = SenseCode(SenseKey.MEDIUM_ERROR, 0x11, 0x00)
 LOGICAL_UNIT_FAILURE = SenseCode(SenseKey.HARDWARE_ERROR, 0x3E, 0x01)
 INTERNAL_TARGET_FAILURE = SenseCode(SenseKey.HARDWARE_ERROR, 0x44, 0x00)
 
+OPERATION_IN_PROGRESS = SenseCode(SenseKey.ILLEGAL_REQUEST, 0x00, 0x16)
 PARAMETER_LIST_LENGTH_ERROR = SenseCode(SenseKey.ILLEGAL_REQUEST, 0x1A, 0x00)
 INVALID_OPERATION_CODE = SenseCode(SenseKey.ILLEGAL_REQUEST, 0x20, 0x00)
+LBA_OUT_OF_RANGE = SenseCode(SenseKey.ILLEGAL_REQUEST, 0x21, 0x00)
 INVALID_FIELD_IN_CDB = SenseCode(SenseKey.ILLEGAL_REQUEST, 0x24, 0x00)
 LOGICAL_UNIT_NOT_SUPPORTED = SenseCode(SenseKey.ILLEGAL_REQUEST, 0x25, 0x00)
 INVALID_FIELD_IN_PARAMETER_LIST = SenseCode(SenseKey.ILLEGAL_REQUEST, 0x26, 0x00)
 INVALID_RELEASE_OF_PERSISTENT_RESERVATION = SenseCode(SenseKey.ILLEGAL_REQUEST, 0x26, 0x04)
+TOO_MANY_TARGET_DESCRIPTORS = SenseCode(SenseKey.ILLEGAL_REQUEST, 0x26, 0x06)
+UNSUPPORTED_TARGET_DESCRIPTOR_TYPE_CODE = SenseCode(SenseKey.ILLEGAL_REQUEST, 0x26, 0x07)
+TOO_MANY_SEGMENT_DESCRIPTORS = SenseCode(SenseKey.ILLEGAL_REQUEST, 0x26, 0x08)
+UNSUPPORTED_SEGMENT_DESCRIPTOR_TYPE_CODE = SenseCode(SenseKey.ILLEGAL_REQUEST, 0x26, 0x09)
+INLINE_DATA_LENGTH_EXCEEDED = SenseCode(SenseKey.ILLEGAL_REQUEST, 0x26, 0x0B)
 SAVING_PARAMETERS_NOT_SUPPORTED = SenseCode(SenseKey.ILLEGAL_REQUEST, 0x39, 0x00)
+MEDIUM_REMOVAL_PREVENTED = SenseCode(SenseKey.ILLEGAL_REQUEST, 0x53, 0x02)
 
+MEDIUM_MAY_HAVE_CHANGED = SenseCode(SenseKey.UNIT_ATTENTION, 0x28, 0x00)
 POWER_ON_OR_RESET = SenseCode(SenseKey.UNIT_ATTENTION, 0x29, 0x00)
 POWER_ON = SenseCode(SenseKey.UNIT_ATTENTION, 0x29, 0x01)
 SCSI_BUS_RESET = SenseCode(SenseKey.UNIT_ATTENTION, 0x29, 0x02)
@@ -61,9 +74,22 @@ RESERVATIONS_PREEMPTED = SenseCode(SenseKey.UNIT_ATTENTION, 0x2A, 0x03)
 RESERVATIONS_RELEASED = SenseCode(SenseKey.UNIT_ATTENTION, 0x2A, 0x04)
 REGISTRATIONS_PREEMPTED = SenseCode(SenseKey.UNIT_ATTENTION, 0x2A, 0x05)
 CAPACITY_DATA_HAS_CHANGED = SenseCode(SenseKey.UNIT_ATTENTION, 0x2A, 0x09)
+DEVICE_IDENTIFIER_CHANGED = SenseCode(SenseKey.UNIT_ATTENTION, 0x3F, 0x05)
 REPORTED_LUNS_DATA_HAS_CHANGED = SenseCode(SenseKey.UNIT_ATTENTION, 0x3F, 0x0E)
 
 WRITE_PROTECTED = SenseCode(SenseKey.DATA_PROTECT, 0x27, 0x00)
+SPACE_ALLOCATION_FAILED = SenseCode(SenseKey.DATA_PROTECT, 0x27, 0x07)
+
+COPY_ABORTED = SenseCode(SenseKey.COPY_ABORTED, 0x00, 0x00)
+UNREACHABLE_COPY_TARGET = SenseCode(SenseKey.COPY_ABORTED, 0x08, 0x04)
+THIRD_PARTY_DEVICE_FAILURE = SenseCode(SenseKey.COPY_ABORTED, 0x0D, 0x01)
+COPY_TARGET_DEVICE_NOT_REACHABLE = SenseCode(SenseKey.COPY_ABORTED, 0x0D, 0x02)
+INCORRECT_COPY_TARGET_DEVICE_TYPE = SenseCode(SenseKey.COPY_ABORTED, 0x0D, 0x03)
+INVALID_FIELD_IN_COPY_LIST = SenseCode(SenseKey.COPY_ABORTED, 0x26, 0x00)
+UNEXPECTED_INEXACT_SEGMENT = SenseCode(SenseKey.COPY_ABORTED, 0x26, 0x0A)
+COMMANDS_CLEARED_BY_DEVICE_SERVER = SenseCode(SenseKey.COPY_ABORTED, 0x2F, 0x02)
+
+EXTENDED_COPY_INFORMATION_AVAILABLE = SenseCode(SenseKey.COMPLETED, 0x00, 0x20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +110,10 @@ class FieldPointer:
         if self.bit is not None:
             flags |= 0x08 | self.bit & 0x07
         return struct.pack(">BH", flags, self.byte)
+
+
+#: Bytes of what `fixed` builds.
+FIXED_LENGTH = 18
 
 
 def fixed(
@@ -130,3 +160,25 @@ def check_condition(
 def invalid_field(byte: int, bit: int | None = None) -> Reply:
     """Answer INVALID FIELD IN CDB, pointing at the field."""
     return check_condition(INVALID_FIELD_IN_CDB, pointer=FieldPointer(byte, bit))
+
+
+def invalid_parameter(byte: int, bit: int | None = None) -> Reply:
+    """Answer INVALID FIELD IN PARAMETER LIST, pointing at the field."""
+    return check_condition(
+        INVALID_FIELD_IN_PARAMETER_LIST, pointer=FieldPointer(byte, bit, in_cdb=False)
+    )
+
+
+def in_descriptor_format(sense: bytes) -> bytes:
+    """Turn fixed format sense data of `fixed()` into descriptor format; other data stays."""
+    if len(sense) < FIXED_LENGTH or sense[0] & 0x7F != 0x70:
+        return sense
+    code = SenseCode(SenseKey(sense[2] & 0x0F), sense[12], sense[13])
+    information = int.from_bytes(sense[3:7], "big") if sense[0] & 0x80 else None
+    pointer = None
+    if sense[15] & 0x80:
+        bit = sense[15] & 0x07 if sense[15] & 0x08 else None
+        pointer = FieldPointer(
+            int.from_bytes(sense[16:18], "big"), bit, in_cdb=bool(sense[15] & 0x40)
+        )
+    return descriptor(code, information=information, pointer=pointer)

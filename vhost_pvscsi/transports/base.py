@@ -2,14 +2,43 @@
 
 from __future__ import annotations
 
+import enum
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from vhost_pvscsi.scsi.request import ManagementOutcome, TaskManagement
 
 
+class Happening(enum.Enum):
+    """What a guest is told unasked."""
+
+    LUN_ADDED = enum.auto()
+    LUN_REMOVED = enum.auto()
+    LUN_RESET = enum.auto()
+    PARAMETERS_CHANGED = enum.auto()
+    NOTIFICATION = enum.auto()  #: to those who subscribed
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """Something that happened to a LUN."""
+
+    happening: Happening
+    target: int
+    lun: int
+    #: PARAMETERS_CHANGED: ASC in the low byte, ASCQ above it; NOTIFICATION: the set of events.
+    detail: int = 0
+
+
 class TaskManager(Protocol):
     """Carries out task management for a transport; adapter.py is one."""
+
+    def notifications(self, target: int, lun: int) -> int | ManagementOutcome:
+        """Say which asynchronous notifications a LUN can give; an outcome where there is no LUN."""
+
+    async def device_reset(self) -> None:
+        """The guest has reset its adapter; its commands have been ended by the caller."""
 
     async def manage(self, task: TaskManagement) -> ManagementOutcome:
         """Carry out one function; returns when the commands it affects have ended."""
@@ -29,6 +58,9 @@ class Transport(Protocol):
 
     def control(self, token: int, data: bytes, writable: int) -> None:
         """A request came on the control ring."""
+
+    def announce(self, announcement: Announcement) -> None:
+        """Tell the guest what happened, where it wants to know; never waits."""
 
     def fail(self, reason: str) -> None:
         """The guest's ring is broken: make `run` raise RingError."""

@@ -73,8 +73,9 @@ impl PyEngine {
         self.0.set_map(host, generation, rows.collect()).map_err(to_python)
     }
 
-    fn close_gate(&self, mapping: u32, bits: u32) -> PyResult<u64> {
-        self.0.close_gate(mapping, bits).map_err(to_python)
+    #[pyo3(signature = (mapping, bits, wait=true))]
+    fn close_gate(&self, mapping: u32, bits: u32, wait: bool) -> PyResult<u64> {
+        self.0.close_gate(mapping, bits, wait).map_err(to_python)
     }
 
     fn open_gate(&self, mapping: u32, bits: u32) -> PyResult<()> {
@@ -145,8 +146,8 @@ impl PyEngine {
         self.0.push_event(session, index, data).map_err(to_python)
     }
 
-    fn execute(&self, token: u64, medium: &PyMedium) {
-        self.0.execute(token, Arc::clone(&medium.0));
+    fn execute(&self, token: u64, medium: &PyMedium, cdb: &[u8]) -> PyResult<()> {
+        self.0.execute(token, Arc::clone(&medium.0), cdb).map_err(to_python)
     }
 
     fn complete(

@@ -59,7 +59,7 @@ pub fn to_tuple<'py>(py: Python<'py>, event: Event) -> PyResult<Bound<'py, PyTup
             (CANCEL, host, session, token, service as u8).into_pyobject(py)
         }
         Event::Executed { token, outcome } => {
-            let sense = PyBytes::new(py, &outcome.sense[..usize::from(outcome.sense_len)]);
+            let sense = PyBytes::new(py, outcome.sense());
             let (service, status) = (outcome.service as u8, outcome.status);
             (EXECUTED, token, service, status, sense, outcome.transferred).into_pyobject(py)
         }

@@ -2,26 +2,12 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use libc::iovec;
 
 use crate::error::{Error, Result};
-
-/// The kernel takes no more parts in one call (IOV_MAX).
-pub const MAX_PARTS: usize = 1024;
-
-/// How a write reaches the host without holding up the other requests of a worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WritePolicy {
-    /// RWF_NOWAIT works: tried at once, what would block goes to io_uring.
-    Nowait,
-    /// A blocking pwritev2, at most a few a batch; it may stall the worker while the kernel
-    /// throttles dirty pages.
-    Inline,
-    /// io_uring, or the pool where there is none.
-    Deferred,
-}
+use crate::probe::{direct_alignment, in_memory, measure_writes, WritePolicy};
+use crate::vectored::vectored;
 
 /// How a file is to be used.
 #[derive(Clone, Copy, Debug)]
@@ -30,8 +16,6 @@ pub struct FileOptions {
     pub direct: bool,
     /// Each write is stable when it is answered.
     pub sync_writes: bool,
-    /// It is a block device.
-    pub block_device: bool,
     /// Logical block size, bytes.
     pub block_size: u32,
 }
@@ -42,19 +26,13 @@ pub struct FileStore {
     fd: OwnedFd,
     /// What O_DIRECT asks of addresses and lengths; 1 for buffered I/O.
     pub alignment: usize,
-    /// Each write is stable when it is answered.
-    pub sync_writes: bool,
-    /// It is a block device.
-    pub block_device: bool,
     /// How writes go.
     pub writes: WritePolicy,
     /// Data is always in memory (tmpfs): a plain read never waits for a device.
     pub in_memory: bool,
+    sync_writes: AtomicBool,
     nowait_reads: AtomicBool,
 }
-
-const TMPFS_MAGIC: i64 = 0x0102_1994;
-const RAMFS_MAGIC: i64 = 0x8584_58f6;
 
 impl FileStore {
     /// Take over a descriptor (duplicated) and find out how to use it.
@@ -85,12 +63,23 @@ impl FileStore {
         Ok(FileStore {
             fd,
             alignment,
-            sync_writes: options.sync_writes,
-            block_device: options.block_device,
+            sync_writes: AtomicBool::new(options.sync_writes),
             writes,
             in_memory,
             nowait_reads: AtomicBool::new(!options.direct && !in_memory),
         })
+    }
+
+    /// Whether each write is to be stable when it is answered.
+    #[must_use]
+    pub fn sync_writes(&self) -> bool {
+        // Relaxed: whoever changes it and wants all later writes to know shuts the gate for that.
+        self.sync_writes.load(Ordering::Relaxed)
+    }
+
+    /// Have each write stable when it is answered, or no longer.
+    pub fn set_sync_writes(&self, on: bool) {
+        self.sync_writes.store(on, Ordering::Relaxed);
     }
 
     /// The descriptor, for io_uring.
@@ -102,12 +91,12 @@ impl FileStore {
     /// Read what the page cache has; None where waiting would be needed.
     pub fn read_cached(&self, parts: &[iovec], offset: u64) -> Option<std::io::Result<u64>> {
         if self.in_memory {
-            return Some(transfer(self.raw(), parts, offset, 0, false));
+            return Some(vectored(self.raw(), parts, offset, 0, false));
         }
         if !self.nowait_reads.load(Ordering::Relaxed) {
             return None;
         }
-        match transfer(self.raw(), parts, offset, libc::RWF_NOWAIT, false) {
+        match vectored(self.raw(), parts, offset, libc::RWF_NOWAIT, false) {
             Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
                 self.nowait_reads.store(false, Ordering::Relaxed);
                 None
@@ -124,7 +113,7 @@ impl FileStore {
             WritePolicy::Inline => 0,
             WritePolicy::Deferred => return None,
         };
-        match transfer(self.raw(), parts, offset, flags, true) {
+        match vectored(self.raw(), parts, offset, flags, true) {
             Err(error)
                 if flags != 0
                     && matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EOPNOTSUPP)) =>
@@ -147,7 +136,7 @@ impl FileStore {
         sync: bool,
     ) -> std::io::Result<u64> {
         let flags = if write && sync { libc::RWF_DSYNC } else { 0 };
-        transfer(self.raw(), parts, offset, flags, write)
+        vectored(self.raw(), parts, offset, flags, write)
     }
 
     /// Make everything written stable.
@@ -190,6 +179,20 @@ impl FileStore {
         self.allocate(libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_FL_KEEP_SIZE, offset, length)
     }
 
+    /// Copy blocks to another file inside the kernel; how many bytes it did.
+    ///
+    /// # Errors
+    /// Many mean only that this pair of files cannot be copied so.
+    pub fn copy_to(&self, sink: &Self, from: u64, to: u64, length: u64) -> std::io::Result<u64> {
+        // Offsets as in `allocate`.
+        let (mut from, mut to) = (from as i64, to as i64);
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        // SAFETY: descriptors of ours; the kernel advances the two offsets, which are locals.
+        let done =
+            unsafe { libc::copy_file_range(self.raw(), &mut from, sink.raw(), &mut to, length, 0) };
+        u64::try_from(done).map_err(|_| std::io::Error::last_os_error())
+    }
+
     fn allocate(&self, mode: i32, offset: u64, length: u64) -> std::io::Result<()> {
         // Offsets are within the unit, whose size the kernel reported as an off_t.
         // SAFETY: a plain system call on a descriptor of ours.
@@ -202,162 +205,4 @@ fn check(result: i32) -> std::io::Result<()> {
         return Err(std::io::Error::last_os_error());
     }
     Ok(())
-}
-
-fn transfer(
-    fd: RawFd,
-    parts: &[iovec],
-    offset: u64,
-    flags: i32,
-    write: bool,
-) -> std::io::Result<u64> {
-    let count = parts.len().min(MAX_PARTS) as i32;
-    loop {
-        // SAFETY: the parts point to mapped memory; a page that vanished gives EFAULT. The
-        // offset is within the unit.
-        let done = unsafe {
-            if write {
-                libc::pwritev2(fd, parts.as_ptr(), count, offset as i64, flags)
-            } else {
-                libc::preadv2(fd, parts.as_ptr(), count, offset as i64, flags)
-            }
-        };
-        if let Ok(done) = u64::try_from(done) {
-            return Ok(done);
-        }
-        let error = std::io::Error::last_os_error();
-        if error.kind() != std::io::ErrorKind::Interrupted {
-            return Err(error);
-        }
-    }
-}
-
-fn in_memory(fd: RawFd) -> bool {
-    // SAFETY: a zeroed statfs is valid, and the call only fills it.
-    unsafe {
-        let mut status: libc::statfs = std::mem::zeroed();
-        libc::fstatfs(fd, &mut status) == 0 && matches!(status.f_type, TMPFS_MAGIC | RAMFS_MAGIC)
-    }
-}
-
-/// What O_DIRECT asks for: statx says since Linux 6.1; before, 512 or what a read shows.
-fn direct_alignment(fd: RawFd) -> usize {
-    // SAFETY: a zeroed statx is valid, and the call only fills it.
-    unsafe {
-        let mut status: libc::statx = std::mem::zeroed();
-        let asked = libc::STATX_DIOALIGN;
-        if libc::statx(fd, c"".as_ptr(), libc::AT_EMPTY_PATH, asked, &mut status) == 0
-            && status.stx_mask & asked != 0
-            && status.stx_dio_offset_align != 0
-        {
-            return status.stx_dio_offset_align.max(status.stx_dio_mem_align) as usize;
-        }
-    }
-    [512usize, 1024, 2048].into_iter().find(|size| direct_read_works(fd, *size)).unwrap_or(4096)
-}
-
-fn direct_read_works(fd: RawFd, size: usize) -> bool {
-    let Some(buffer) = Aligned::new(8192) else { return false };
-    // A start that is a multiple of `size` and of nothing larger.
-    let part = [iovec { iov_base: buffer.address().wrapping_add(size).cast(), iov_len: size }];
-    transfer(fd, &part, size as u64, 0, false).is_ok()
-}
-
-/// Measure on a temporary file which way of writing into the page cache is quickest here.
-fn measure_writes(scratch: RawFd) -> WritePolicy {
-    const LENGTH: usize = 4096;
-    const BLOCKS: u64 = 64;
-    let data = [0x5au8; LENGTH];
-    let part = [iovec { iov_base: data.as_ptr().cast_mut().cast(), iov_len: LENGTH }];
-    let fill = |flags| {
-        (0..BLOCKS).try_for_each(|block| {
-            transfer(scratch, &part, block * LENGTH as u64, flags, true).map(|_| ())
-        })
-    };
-    if fill(0).is_err() {
-        return WritePolicy::Deferred;
-    }
-    if fill(libc::RWF_NOWAIT).is_ok() {
-        return WritePolicy::Nowait;
-    }
-    let begin = Instant::now();
-    if fill(0).is_err() {
-        return WritePolicy::Deferred;
-    }
-    let inline = begin.elapsed();
-    match crate::uring::time_writes(scratch, &data, BLOCKS) {
-        Some(deferred) if deferred < inline => WritePolicy::Deferred,
-        // A page-cache write that takes a millisecond is being throttled: keep it off the worker.
-        _ if inline > Duration::from_millis(BLOCKS) => WritePolicy::Deferred,
-        _ => WritePolicy::Inline,
-    }
-}
-
-/// A page-aligned buffer of our own.
-#[derive(Debug)]
-pub struct Aligned {
-    address: *mut u8,
-    length: usize,
-}
-
-// SAFETY: it owns its pages.
-unsafe impl Send for Aligned {}
-// SAFETY: all access is through raw pointers whose users order it among themselves.
-unsafe impl Sync for Aligned {}
-
-impl Aligned {
-    /// Zeroed memory of at least `length` bytes; None where there is none.
-    #[must_use]
-    pub fn new(length: usize) -> Option<Self> {
-        let length = length.checked_next_multiple_of(4096)?.max(4096);
-        // SAFETY: a new anonymous mapping touches nothing that exists.
-        let address = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                length,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
-                -1,
-                0,
-            )
-        };
-        (address != libc::MAP_FAILED).then(|| Aligned { address: address.cast(), length })
-    }
-
-    /// Where it begins.
-    #[must_use]
-    pub fn address(&self) -> *mut u8 {
-        self.address
-    }
-
-    /// Bytes.
-    #[must_use]
-    pub fn length(&self) -> usize {
-        self.length
-    }
-
-    /// Give pages back; they read as zeros then.
-    pub fn discard(&self, offset: usize, length: usize) {
-        let first = offset.next_multiple_of(4096);
-        let last = (offset + length) & !4095;
-        // SAFETY: both ranges lie within the mapping: the caller checked offset and length.
-        unsafe {
-            if last > first {
-                libc::madvise(self.address.add(first).cast(), last - first, libc::MADV_DONTNEED);
-                std::ptr::write_bytes(self.address.add(offset), 0, first - offset);
-                std::ptr::write_bytes(self.address.add(last), 0, offset + length - last);
-            } else {
-                std::ptr::write_bytes(self.address.add(offset), 0, length);
-            }
-        }
-    }
-}
-
-impl Drop for Aligned {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is ours and nobody uses it any more.
-        unsafe {
-            libc::munmap(self.address.cast(), self.length);
-        }
-    }
 }

@@ -231,10 +231,14 @@ pub fn parse(cdb: &[u8; 32]) -> Result<Command, Box<Outcome>> {
 }
 
 /// Refuse a CDB with a bit set that means nothing here (SPC-5 4.2.5.1), NACA among them: ACA is
-/// not supported. The top bits of CONTROL are vendor specific and ignored.
+/// not supported. The top bits of CONTROL are vendor specific and ignored, and so are obsolete
+/// bits of byte 1 where old initiators still set them: RELADR, and FUA_NV of READ and WRITE.
 fn refuse_reserved(cdb: &[u8; 32], usage: &[u8]) -> Result<(), Box<Outcome>> {
     for (byte, (value, used)) in cdb.iter().zip(usage).enumerate() {
         let mut stray = value & !used;
+        if byte == 1 {
+            stray &= !obsolete(cdb[0]);
+        }
         if byte + 1 == usage.len() {
             stray &= 0x3f;
         }
@@ -244,6 +248,17 @@ fn refuse_reserved(cdb: &[u8; 32], usage: &[u8]) -> Result<(), Box<Outcome>> {
         }
     }
     Ok(())
+}
+
+/// Obsolete bits of byte 1 (SBC-2): RELADR is bit 0 of READ, WRITE and VERIFY of 10 and 12 bytes;
+/// FUA_NV is bit 1 of READ and WRITE of 10, 12 and 16 bytes.
+fn obsolete(opcode: u8) -> u8 {
+    match opcode {
+        0x28 | 0x2a | 0xa8 | 0xaa => 0x03,
+        0x88 | 0x8a => 0x02,
+        0x2e | 0x2f | 0xae | 0xaf => 0x01,
+        _ => 0,
+    }
 }
 
 fn invalid_field(byte: u16, bit: u8) -> Box<Outcome> {

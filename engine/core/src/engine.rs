@@ -17,7 +17,7 @@ use crate::memory::{Memory, RegionSpec};
 use crate::outcome::{Outcome, Service};
 use crate::pool::Pool;
 use crate::ring::split::{Layout, SplitRing};
-use crate::slot::Token;
+use crate::slot::{Token, CDB_MAX};
 use crate::worker::{self, Shared};
 
 /// Threads for what may take long; they sleep where nothing does.
@@ -227,13 +227,16 @@ impl Engine {
             .ok_or_else(|| unknown("mapping", mapping))
     }
 
-    /// Close a gate. Done: no short-road command that `bits` stop is in flight or will follow.
+    /// Close a gate. Done: no short-road command that `bits` stop will follow, and with `wait`
+    /// none is in flight either.
     ///
     /// # Errors
     /// There is no such mapping.
-    pub fn close_gate(&self, mapping: u32, bits: u32) -> Result<u64> {
+    pub fn close_gate(&self, mapping: u32, bits: u32, wait: bool) -> Result<u64> {
         self.gate(mapping)?.close(bits);
-        Ok(self.broadcast(|ticket| Order::Quiesce(mapping, bits, ticket)))
+        // No bits stop nobody: then the order is done as soon as each thread is between rounds.
+        let awaited = if wait { bits } else { 0 };
+        Ok(self.broadcast(|ticket| Order::Quiesce(mapping, awaited, ticket)))
     }
 
     /// Open a gate.
@@ -384,9 +387,20 @@ impl Engine {
 
     // -- requests
 
-    /// Run a held request.
-    pub fn execute(&self, token: u64, medium: Arc<Medium>) {
-        self.post(Token::unpack(token).thread, Order::Execute(token, medium));
+    /// Run a held request as `cdb` says, padded with zeros: it may ask for less than the
+    /// guest's did, or for another place. It is checked as if the guest had sent it.
+    ///
+    /// # Errors
+    /// The CDB is empty or too long.
+    pub fn execute(&self, token: u64, medium: Arc<Medium>, cdb: &[u8]) -> Result<()> {
+        if cdb.is_empty() || cdb.len() > CDB_MAX {
+            let length = cdb.len();
+            return Err(Error::Setup(format!("a CDB has 1 to {CDB_MAX} bytes, not {length}")));
+        }
+        let mut padded = [0; CDB_MAX];
+        padded[..cdb.len()].copy_from_slice(cdb);
+        self.post(Token::unpack(token).thread, Order::Execute(token, medium, padded));
+        Ok(())
     }
 
     /// Answer a held request; `data` None: it was moved already.

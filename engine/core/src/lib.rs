@@ -8,9 +8,11 @@
 //! whether a `worker` may finish it; `medium` checks it and moves data, with `backend`, `uring`
 //! or a `pool` thread; what is not the engine's goes up through `mailbox`.
 
+pub mod aligned;
 pub mod backend;
 pub mod cdb;
 pub mod chain;
+pub mod copy;
 pub mod counters;
 pub mod engine;
 pub mod error;
@@ -23,10 +25,15 @@ pub mod memory;
 pub mod mock;
 pub mod outcome;
 pub mod pool;
+pub mod probe;
 pub mod queue;
 pub mod ring;
 pub mod sigbus;
 pub mod slot;
 pub mod slow;
+pub mod step;
+pub mod store;
+pub mod transfer;
 pub mod uring;
+pub mod vectored;
 pub mod worker;

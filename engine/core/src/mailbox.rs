@@ -14,6 +14,7 @@ use crate::medium::Medium;
 use crate::memory::Memory;
 use crate::outcome::{Outcome, Service};
 use crate::ring::split::SplitRing;
+use crate::slot::CDB_MAX;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing under these locks can panic half way; a poisoned one is as good as new.
@@ -270,8 +271,8 @@ pub enum Order {
     Stop(u32, Option<u32>, Arc<Ticket>),
     /// Fill an event buffer.
     PushEvent(u32, u32, Vec<u8>, Arc<Ticket>),
-    /// Run a held request.
-    Execute(u64, Arc<Medium>),
+    /// Run a held request, with this CDB in place of the guest's.
+    Execute(u64, Arc<Medium>, [u8; CDB_MAX]),
     /// Answer a held request; data None: it was moved already.
     Complete(u64, Box<Outcome>, Option<Vec<u8>>),
     /// Answer a held control request.

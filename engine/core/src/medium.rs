@@ -4,21 +4,25 @@
 //! `begin` checks a command and says what is left to do: nothing, a transfer that the worker
 //! carries out, or a slow job for a pool thread.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::backend::{Aligned, FileOptions, FileStore, WritePolicy};
+use crate::aligned::Aligned;
+use crate::backend::{FileOptions, FileStore};
 use crate::cdb::{self, ByteCheck, Command};
 use crate::chain::{Buffers, Chain};
 use crate::error::{Error, Result};
 use crate::outcome::{
-    Outcome, Service, CONDITION_MET, INVALID_FIELD_IN_CDB, LBA_OUT_OF_RANGE,
-    UNRECOVERED_READ_ERROR, WRITE_ERROR, WRITE_PROTECTED,
+    Outcome, Service, CONDITION_MET, INVALID_FIELD_IN_CDB, LBA_OUT_OF_RANGE, WRITE_PROTECTED,
 };
-use crate::slow::Slow;
+use crate::probe::WritePolicy;
+use crate::step::{Slow, Step};
+use crate::store::Store;
+use crate::transfer::Transfer;
 
 /// Most blocks one UNMAP descriptor may name, and most that one WRITE SAME may write
 /// (VPD B0h tells the guest).
-pub const MAX_UNMAP_BLOCKS: u32 = 0x3f_ffff;
+pub const MAX_UNMAP_BLOCKS: u32 = 1 << 20;
 /// Most descriptors one UNMAP may carry.
 pub const MAX_UNMAP_DESCRIPTORS: u16 = 255;
 /// Most blocks one WRITE SAME may write.
@@ -27,17 +31,6 @@ pub const MAX_WRITE_SAME_BLOCKS: u32 = 0x3f_ffff;
 /// Most bytes one READ, WRITE or comparing VERIFY may move: 65535 sectors, what QEMU's
 /// vhost-user-scsi tells the guest (`max_sectors`).
 pub const MAX_TRANSFER_BYTES: u64 = 0xffff * 512;
-
-/// Where the blocks are.
-#[derive(Debug)]
-pub enum Store {
-    /// A file or block device of the host.
-    File(FileStore),
-    /// Memory of our own.
-    Ram(Aligned),
-    /// Nowhere: reads give zeros, writes are forgotten.
-    Null,
-}
 
 /// A disk's blocks. Shared by all mappings of its unit.
 #[derive(Debug)]
@@ -52,50 +45,23 @@ pub struct Medium {
     pub read_only: bool,
     /// Each command is held that long before it runs, so that tests can meet it in flight.
     pub latency: Duration,
-}
-
-/// What is left to do for a command.
-#[derive(Debug)]
-pub enum Step {
-    /// Nothing.
-    Finished(Outcome),
-    /// Data is to be moved between the file and the guest.
-    Transfer(Transfer),
-    /// A thread that may wait is to do it.
-    Slow(Slow),
-}
-
-/// A READ or WRITE on its way.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Transfer {
-    /// Data goes to the file.
-    pub write: bool,
-    /// It must be stable when it is answered.
-    pub sync: bool,
-    /// Where in the file the next byte goes.
-    pub offset: u64,
-    /// Bytes still to move.
-    pub left: u64,
-    /// Bytes moved.
-    pub done: u64,
-}
-
-impl Transfer {
-    /// Count bytes that have been moved.
-    pub fn moved(&mut self, count: u64) {
-        self.offset += count;
-        self.done += count;
-        self.left -= count.min(self.left);
-    }
-
-    /// The end of a transfer that moves nothing: the file ends before the unit does.
-    #[must_use]
-    pub fn cut_short(&self) -> Outcome {
-        Outcome::check(if self.write { WRITE_ERROR } else { UNRECOVERED_READ_ERROR })
-    }
+    /// Sense data is given in descriptor format (D_SENSE of the control mode page).
+    descriptor_sense: AtomicBool,
 }
 
 impl Medium {
+    fn new(
+        store: Store,
+        size: u64,
+        block_size: u32,
+        read_only: bool,
+        latency: Duration,
+    ) -> Result<Self> {
+        let blocks = count_blocks(size, block_size)?;
+        let descriptor_sense = AtomicBool::new(false);
+        Ok(Medium { store, block_size, blocks, read_only, latency, descriptor_sense })
+    }
+
     /// A medium over a host file of `size` bytes.
     ///
     /// # Errors
@@ -107,15 +73,9 @@ impl Medium {
         read_only: bool,
         scratch: Option<i32>,
     ) -> Result<Self> {
-        let blocks = count_blocks(size, options.block_size)?;
+        count_blocks(size, options.block_size)?;
         let store = Store::File(FileStore::new(fd, options, scratch)?);
-        Ok(Medium {
-            store,
-            block_size: options.block_size,
-            blocks,
-            read_only,
-            latency: Duration::ZERO,
-        })
+        Medium::new(store, size, options.block_size, read_only, Duration::ZERO)
     }
 
     /// A medium in memory of our own.
@@ -123,12 +83,12 @@ impl Medium {
     /// # Errors
     /// Size and block size do not go together, or there is not enough memory.
     pub fn ram(size: u64, block_size: u32, read_only: bool, latency: Duration) -> Result<Self> {
-        let blocks = count_blocks(size, block_size)?;
+        count_blocks(size, block_size)?;
         let pages = usize::try_from(size)
             .ok()
             .and_then(Aligned::new)
             .ok_or_else(|| Error::Setup(format!("no memory for a RAM disk of {size} bytes")))?;
-        Ok(Medium { store: Store::Ram(pages), block_size, blocks, read_only, latency })
+        Medium::new(Store::Ram(pages), size, block_size, read_only, latency)
     }
 
     /// A medium that keeps nothing.
@@ -136,8 +96,7 @@ impl Medium {
     /// # Errors
     /// Size and block size do not go together.
     pub fn null(size: u64, block_size: u32, read_only: bool, latency: Duration) -> Result<Self> {
-        let blocks = count_blocks(size, block_size)?;
-        Ok(Medium { store: Store::Null, block_size, blocks, read_only, latency })
+        Medium::new(Store::Null, size, block_size, read_only, latency)
     }
 
     /// How writes reach the host, in a word.
@@ -152,6 +111,32 @@ impl Medium {
             },
             Store::Ram(_) | Store::Null => "memory",
         }
+    }
+
+    /// Bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.blocks * u64::from(self.block_size)
+    }
+
+    /// Have each write stable when it is answered, or no longer: the write cache is off or on.
+    /// What was written before stays as it is; RAM and null have no cache.
+    pub fn set_sync_writes(&self, on: bool) {
+        if let Store::File(file) = &self.store {
+            file.set_sync_writes(on);
+        }
+    }
+
+    /// Whether sense data is to be given in descriptor format.
+    #[must_use]
+    pub fn descriptor_sense(&self) -> bool {
+        // Relaxed: nothing else depends on it.
+        self.descriptor_sense.load(Ordering::Relaxed)
+    }
+
+    /// Give sense data in descriptor format, or in fixed format.
+    pub fn set_descriptor_sense(&self, on: bool) {
+        self.descriptor_sense.store(on, Ordering::Relaxed);
     }
 
     /// Check a command, and do it if that takes no waiting.
@@ -257,10 +242,10 @@ impl Medium {
         }
         match &self.store {
             Store::File(_) => {
-                return Step::Transfer(Transfer { offset, left: length, ..Transfer::default() })
+                return Step::Transfer(Transfer::read(offset, length));
             }
             // length is within the guest's buffers and the medium: it fits a usize.
-            Store::Ram(pages) => copy_ram(pages, offset, length, &chain.data_in, false),
+            Store::Ram(pages) => pages.exchange(offset, length, &chain.data_in, false),
             Store::Null => chain.data_in.zero(0, length as usize),
         }
         Step::Finished(Outcome::good(length))
@@ -272,16 +257,10 @@ impl Medium {
         }
         match &self.store {
             Store::File(file) => {
-                let sync = fua || file.sync_writes;
-                return Step::Transfer(Transfer {
-                    write: true,
-                    sync,
-                    offset,
-                    left: length,
-                    done: 0,
-                });
+                let sync = fua || file.sync_writes();
+                return Step::Transfer(Transfer::write(offset, length, sync));
             }
-            Store::Ram(pages) => copy_ram(pages, offset, length, &chain.data_out, true),
+            Store::Ram(pages) => pages.exchange(offset, length, &chain.data_out, true),
             Store::Null => {}
         }
         Step::Finished(Outcome::good(length))
@@ -305,8 +284,7 @@ impl Medium {
 
     fn prefetch(&self, offset: u64, length: u64, to_the_end: bool) -> Step {
         if matches!(self.store, Store::File(_)) {
-            let whole = self.blocks * u64::from(self.block_size);
-            let length = if to_the_end { whole - offset } else { length };
+            let length = if to_the_end { self.size() - offset } else { length };
             return Step::Slow(Slow::Prefetch { offset, length });
         }
         Step::Finished(Outcome::status(CONDITION_MET))
@@ -370,22 +348,4 @@ fn count_blocks(size: u64, block_size: u32) -> Result<u64> {
         )));
     }
     Ok(size / u64::from(block_size))
-}
-
-/// Copy between RAM and a guest's buffers; the range was checked against both.
-pub(crate) fn copy_ram(pages: &Aligned, offset: u64, length: u64, guest: &Buffers, write: bool) {
-    let mut at = offset as usize;
-    guest.each(0, length as usize, |address, piece| {
-        let ours = pages.address().wrapping_add(at);
-        // SAFETY: both ranges are mapped, of that length, and disjoint. Guests may race on the
-        // same blocks as they may on any disk.
-        unsafe {
-            if write {
-                std::ptr::copy_nonoverlapping(address, ours, piece);
-            } else {
-                std::ptr::copy_nonoverlapping(ours, address, piece);
-            }
-        }
-        at += piece;
-    });
 }

@@ -79,6 +79,16 @@ pub const SPACE_ALLOCATION_FAILED: Sense = Sense(0x7, 0x27, 0x07);
 /// Eh/1Dh/00h
 pub const MISCOMPARE: Sense = Sense(0xe, 0x1d, 0x00);
 
+/// What a CHECK CONDITION says; its sense data has two formats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Condition {
+    sense: Sense,
+    /// The INFORMATION field.
+    information: Option<u64>,
+    /// Byte and bit of the CDB that is wrong.
+    field: Option<(u16, u8)>,
+}
+
 /// The end of one command.
 #[derive(Clone, Debug)]
 pub struct Outcome {
@@ -86,12 +96,13 @@ pub struct Outcome {
     pub service: Service,
     /// SCSI status; meaningful where service is `Complete`.
     pub status: u8,
-    /// Bytes of `sense` in use.
-    pub sense_len: u8,
-    /// Sense data.
-    pub sense: [u8; SENSE_MAX],
     /// Bytes moved to or from the guest's data buffers.
     pub transferred: u64,
+    /// Bytes of `sense` in use.
+    sense_len: u8,
+    sense: [u8; SENSE_MAX],
+    /// What `sense` was made of; None where it was given as bytes.
+    condition: Option<Condition>,
 }
 
 impl Outcome {
@@ -104,7 +115,27 @@ impl Outcome {
     /// An end by that service, with nothing moved.
     #[must_use]
     pub fn of(service: Service) -> Self {
-        Outcome { service, status: GOOD, sense_len: 0, sense: [0; SENSE_MAX], transferred: 0 }
+        Outcome {
+            service,
+            status: GOOD,
+            transferred: 0,
+            sense_len: 0,
+            sense: [0; SENSE_MAX],
+            condition: None,
+        }
+    }
+
+    /// The sense data.
+    #[must_use]
+    pub fn sense(&self) -> &[u8] {
+        // sense_len is at most SENSE_MAX: `from_parts` and the two formats see to it.
+        &self.sense[..usize::from(self.sense_len)]
+    }
+
+    /// The sense data, zeros up to the room that rings have for it.
+    #[must_use]
+    pub fn padded_sense(&self) -> &[u8; SENSE_MAX] {
+        &self.sense
     }
 
     /// A status without sense.
@@ -113,35 +144,45 @@ impl Outcome {
         Outcome { status, ..Outcome::of(Service::Complete) }
     }
 
-    /// CHECK CONDITION with sense in fixed format (SPC-5 4.4.3).
+    /// CHECK CONDITION with sense in fixed format.
     #[must_use]
     pub fn check(sense: Sense) -> Self {
-        let mut outcome = Outcome::status(CHECK_CONDITION);
-        outcome.sense[0] = 0x70;
-        outcome.sense[2] = sense.0;
-        outcome.sense[7] = 10;
-        outcome.sense[12] = sense.1;
-        outcome.sense[13] = sense.2;
-        outcome.sense_len = 18;
-        outcome
+        let condition = Condition { sense, information: None, field: None };
+        Outcome::status(CHECK_CONDITION).saying(condition)
     }
 
-    /// The same with the INFORMATION field, where it fits the fixed format's four bytes.
+    /// The same with the INFORMATION field, where the format has room for it.
     #[must_use]
-    pub fn with_information(mut self, information: u64) -> Self {
-        if let Ok(short) = u32::try_from(information) {
-            self.sense[0] |= 0x80;
-            self.sense[3..7].copy_from_slice(&short.to_be_bytes());
+    pub fn with_information(self, information: u64) -> Self {
+        match self.condition {
+            Some(condition) => {
+                self.saying(Condition { information: Some(information), ..condition })
+            }
+            None => self,
         }
-        self
     }
 
     /// The same with a field pointer to a bit of the CDB (SPC-5 4.4.2.4.2).
     #[must_use]
-    pub fn with_field(mut self, byte: u16, bit: u8) -> Self {
-        // SKSV, C/D, BPV, bit pointer.
-        self.sense[15] = 0x80 | 0x40 | 0x08 | (bit & 7);
-        self.sense[16..18].copy_from_slice(&byte.to_be_bytes());
+    pub fn with_field(self, byte: u16, bit: u8) -> Self {
+        match self.condition {
+            Some(condition) => self.saying(Condition { field: Some((byte, bit)), ..condition }),
+            None => self,
+        }
+    }
+
+    fn saying(mut self, condition: Condition) -> Self {
+        (self.sense, self.sense_len) = condition.fixed();
+        self.condition = Some(condition);
+        self
+    }
+
+    /// The same with sense data in descriptor format, if it is the executor's own.
+    #[must_use]
+    pub fn in_descriptors(mut self) -> Self {
+        if let Some(condition) = self.condition {
+            (self.sense, self.sense_len) = condition.descriptors();
+        }
         self
     }
 
@@ -174,4 +215,53 @@ impl Outcome {
             _ => Outcome::check(INTERNAL_TARGET_FAILURE),
         }
     }
+}
+
+impl Condition {
+    /// Fixed format (SPC-5 4.4.3).
+    fn fixed(self) -> ([u8; SENSE_MAX], u8) {
+        let mut bytes = [0; SENSE_MAX];
+        bytes[0] = 0x70;
+        if let Some(short) = self.information.and_then(|long| u32::try_from(long).ok()) {
+            bytes[0] |= 0x80; // VALID
+            bytes[3..7].copy_from_slice(&short.to_be_bytes());
+        }
+        bytes[2] = self.sense.0;
+        bytes[7] = 10;
+        bytes[12] = self.sense.1;
+        bytes[13] = self.sense.2;
+        if let Some(field) = self.field {
+            bytes[15..18].copy_from_slice(&field_pointer(field));
+        }
+        (bytes, 18)
+    }
+
+    /// Descriptor format (SPC-5 4.4.2).
+    fn descriptors(self) -> ([u8; SENSE_MAX], u8) {
+        let mut bytes = [0; SENSE_MAX];
+        bytes[..4].copy_from_slice(&[0x72, self.sense.0, self.sense.1, self.sense.2]);
+        let mut end = 8;
+        if let Some(information) = self.information {
+            // Information descriptor: type 00h, VALID.
+            bytes[end..end + 4].copy_from_slice(&[0x00, 0x0a, 0x80, 0]);
+            bytes[end + 4..end + 12].copy_from_slice(&information.to_be_bytes());
+            end += 12;
+        }
+        if let Some(field) = self.field {
+            // Sense key specific descriptor: type 02h.
+            bytes[end..end + 2].copy_from_slice(&[0x02, 0x06]);
+            bytes[end + 4..end + 7].copy_from_slice(&field_pointer(field));
+            end += 8;
+        }
+        // At most 28 bytes in all.
+        bytes[7] = end as u8 - 8;
+        (bytes, end as u8)
+    }
+}
+
+/// Sense key specific data for ILLEGAL REQUEST (SPC-5 4.4.2.4.2): SKSV, C/D, BPV, bit pointer;
+/// field pointer.
+fn field_pointer((byte, bit): (u16, u8)) -> [u8; 3] {
+    let [high, low] = byte.to_be_bytes();
+    [0x80 | 0x40 | 0x08 | (bit & 7), high, low]
 }

@@ -9,7 +9,8 @@ use crate::chain::Buffers;
 use crate::error::{Error, Result};
 use crate::mailbox::{Mailbox, Order};
 use crate::medium::Medium;
-use crate::slow::{self, Slow};
+use crate::slow;
+use crate::step::Slow;
 
 /// A command for a pool thread. Its slot stays taken, and guest memory mapped, until `PoolDone`.
 #[derive(Debug)]

@@ -46,6 +46,8 @@ pub struct Queue {
     pub dirty: bool,
     /// Who waits for its end.
     pub stopping: Option<Arc<Ticket>>,
+    /// An event that found no buffer, until the guest puts one there.
+    pub parked: Option<(Vec<u8>, Arc<Ticket>)>,
     /// Requests, by slot.
     pub slots: Vec<Slot>,
     /// Free slots.
@@ -84,6 +86,7 @@ impl Queue {
             unarmed: true,
             dirty: false,
             stopping: None,
+            parked: None,
             slots: (0..count).map(|_| Slot::default()).collect(),
             free: (0..count).rev().collect(),
             memory: Rc::new(MemoryUse { memory: new.memory, waiting: Vec::new().into() }),
@@ -103,7 +106,7 @@ impl Queue {
     pub fn open(&self) -> bool {
         self.enabled
             && self.stopping.is_none()
-            && self.kind != QueueKind::Event
+            && (self.kind != QueueKind::Event || self.parked.is_some())
             && !self.broken.load(Ordering::Relaxed)
     }
 
@@ -113,11 +116,34 @@ impl Queue {
         self.free.len() == self.slots.len()
     }
 
-    /// Take the next request into a free slot.
+    /// Take the next request into a free slot; on an event ring, fill it with the parked event.
     ///
     /// # Errors
     /// The ring is broken.
     pub fn take(&mut self) -> std::result::Result<Option<usize>, RingFault> {
+        if self.kind == QueueKind::Event {
+            return self.deliver().map(|()| None);
+        }
+        self.take_slot()
+    }
+
+    /// Fill a buffer with the parked event. Its ticket gets 1 for one that was written whole, and
+    /// 0 where the buffer was too short (virtio 1.2, 5.6.6.3: the event is missed).
+    fn deliver(&mut self) -> std::result::Result<(), RingFault> {
+        let Some((data, ticket)) = self.parked.take() else { return Ok(()) };
+        let Some(id) = self.take_slot()? else {
+            self.parked = Some((data, ticket));
+            return Ok(());
+        };
+        let whole = self.slots[id].chain.response.length() >= data.len() as u64;
+        self.answer_raw(id, if whole { &data } else { &[] });
+        ticket.add(i64::from(whole));
+        // No command was taken here: the slot has no tickets that would have to wait.
+        self.release(id, &mut Vec::new());
+        Ok(())
+    }
+
+    fn take_slot(&mut self) -> std::result::Result<Option<usize>, RingFault> {
         let Some(id) = self.free.pop() else {
             // As many slots as the ring has entries: a guest that keeps the rules needs no more.
             return if self.pending() { Err(RingFault::Overcommit) } else { Ok(None) };

@@ -7,9 +7,13 @@ use std::sync::Arc;
 
 use crate::chain::Chain;
 use crate::mailbox::Ticket;
-use crate::medium::{Medium, Transfer};
+use crate::medium::Medium;
 use crate::memory::Memory;
 use crate::outcome::Service;
+use crate::transfer::Transfer;
+
+/// Most bytes of CDB that a ring carries.
+pub const CDB_MAX: usize = 32;
 
 /// Who has the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +63,7 @@ pub struct Slot {
     /// Task attribute.
     pub attribute: u8,
     /// The CDB, padded with zeros.
-    pub cdb: [u8; 32],
+    pub cdb: [u8; CDB_MAX],
     /// Bytes of CDB the ring carries.
     pub cdb_len: u8,
     /// The mapping it was resolved to, 0 for none.
@@ -97,7 +101,7 @@ impl Default for Slot {
             address: None,
             tag: 0,
             attribute: 0,
-            cdb: [0; 32],
+            cdb: [0; CDB_MAX],
             cdb_len: 0,
             mapping: 0,
             generation: 0,

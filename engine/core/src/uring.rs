@@ -7,9 +7,9 @@ use io_uring::{cqueue, opcode, squeue, types, IoUring};
 
 use vmm_sys_util::eventfd::{EventFd, EFD_CLOEXEC, EFD_NONBLOCK};
 
-use crate::backend::MAX_PARTS;
 use crate::chain::Buffers;
-use crate::medium::Transfer;
+use crate::transfer::Transfer;
+use crate::vectored::MAX_PARTS;
 
 /// Entries of the submission queue; more are submitted in several goes.
 const ENTRIES: u32 = 256;

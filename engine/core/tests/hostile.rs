@@ -243,8 +243,15 @@ fn memory_that_changes_while_it_is_read_leads_nowhere_else() {
     let stop = Arc::new(AtomicBool::new(false));
     let writer = scribble(&rig, &stop);
     let (mut taken, mut refused) = (0u64, 0u64);
-    // Bounded by rounds, not by time: a slow machine only takes longer.
-    for _ in 0..300_000 {
+    // Bounded by rounds, not by time: a slow machine only takes longer. On a busy one the
+    // writer may have no turn for a while, so there are more rounds until both were met.
+    for round in 0..100_000_000 {
+        if round >= 300_000 && taken > 0 && refused > 0 {
+            break;
+        }
+        if round % 10_000 == 0 {
+            thread::yield_now();
+        }
         rig.ring = SplitRing::new(layout(&rig.driver, true, 0), &rig.memory).unwrap();
         match rig.take() {
             Ok(Some(_)) => {

@@ -220,8 +220,7 @@ fn a_million_commands_allocate_nothing() {
     let size = SPAN_BLOCKS * 512;
     million(Medium::ram(size, 512, false, Duration::ZERO).unwrap(), 1_000_000);
     let file = tempfile(size);
-    let options =
-        FileOptions { direct: false, sync_writes: false, block_device: false, block_size: 512 };
+    let options = FileOptions { direct: false, sync_writes: false, block_size: 512 };
     let fd = file.as_raw_fd();
     // Writes are deferred to io_uring where they are not tried at once.
     million(Medium::file(fd, size, options, false, None).unwrap(), 50_000);

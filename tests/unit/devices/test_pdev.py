@@ -22,7 +22,7 @@ def test_a_path_with_the_defaults():
 def test_all_options_of_a_path():
     spec = parse_lun(
         "0:0:1:2=/d.img,ro,block-size=4096,cache=none,serial=S1,wwn=0x5000c50015ea71ac,"
-        "share=on,lock=off,rotational=on"
+        "share=on,lock=off,rotational=on,removable=on"
     )
     assert spec.options == LunOptions(
         read_only=True,
@@ -33,6 +33,7 @@ def test_all_options_of_a_path():
         share=True,
         lock=False,
         rotational=True,
+        removable=True,
     )
 
 

@@ -1,5 +1,6 @@
 """Reservations: who may do what, and what each service action makes of what stands."""
 
+import json
 from types import MappingProxyType
 
 import pytest
@@ -166,3 +167,69 @@ def test_reserve_beside_registrations_conflicts_or_does_nothing():
         assert do(registrants, "b").after == registrants
         assert do(registrants, "c") is Refusal.CONFLICT
         assert do(standing(), "a") is Refusal.CONFLICT
+
+
+def move(now, nexus, key, target="b", target_key=C, *, unregister=False):
+    return r.move(now, nexus, key, target, target_key, unregister=unregister, persists=False)
+
+
+def test_moving_a_reservation():
+    now = standing(Type.EXCLUSIVE_ACCESS)
+    moved = move(now, "a", A).after
+    assert (moved.holder, dict(moved.keys)) == ("b", {"a": A, "b": C})
+    assert (moved.generation, moved.type) == (now.generation + 1, now.type)
+    assert dict(move(now, "a", A, "c", unregister=True).after.keys) == {"b": B, "c": C}
+    assert move(now, "a", B) is Refusal.CONFLICT
+    assert move(now, "b", B) is Refusal.CONFLICT, "not the holder"
+    assert move(now, "a", A, target_key=0) is Refusal.BAD_KEY
+    assert move(now, "a", A, "a") is Refusal.BAD_PORT
+    assert move(standing(), "a", A) is Refusal.NOTHING_HELD
+    everybody = standing(Type.WRITE_EXCLUSIVE_ALL, holder=None)
+    assert move(everybody, "a", A) is Refusal.CONFLICT
+
+
+def test_registering_others_too():
+    now = r.register(Reservations(), "a", 0, A, others=("b", "c")).after
+    assert (dict(now.keys), now.generation) == ({"a": A, "b": A, "c": A}, 1)
+    assert r.register(now, "a", A, B, others=("b",)) is Refusal.REGISTERED
+
+
+def test_the_last_registration_says_whether_it_persists():
+    now = r.register(Reservations(), "a", 0, A, persists=True).after
+    assert now.persists
+    assert r.reserve(now, "a", A, 0, 1).after.persists
+    assert not r.register(now, "b", 0, B).after.persists
+    assert not r.register(now, "a", A, 0).after.persists
+
+
+@pytest.mark.parametrize("type_", [None, *Type])
+def test_what_is_kept_comes_back(type_):
+    holder = None if type_ is None or type_.all_hold else "a"
+    now = standing(type_, holder=holder)
+    kept = json.loads(json.dumps(r.dumped(now)))
+    back = r.restored(kept)
+    assert (dict(back.keys), back.type, back.holder) == (dict(now.keys), type_, holder)
+    assert back.type is type_
+    assert (back.generation, back.persists) == (0, True)
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        None,
+        {},
+        {"keys": [], "type": None, "holder": None},
+        {"keys": {"a": 0}, "type": None, "holder": None},
+        {"keys": {"a": "1"}, "type": None, "holder": None},
+        {"keys": {"a": 1 << 64}, "type": None, "holder": None},
+        {"keys": {"a": 1}, "type": 2, "holder": "a"},
+        {"keys": {"a": 1}, "type": 1, "holder": "b"},
+        {"keys": {"a": 1}, "type": 1, "holder": None},
+        {"keys": {"a": 1}, "type": 7, "holder": "a"},
+        {"keys": {"a": 1}, "type": None, "holder": "a"},
+        {"keys": {}, "type": 7, "holder": None},
+    ],
+)
+def test_what_was_never_kept_is_no_reservation(kept):
+    with pytest.raises(ValueError, match=r"not |no reservation"):
+        r.restored(kept)

@@ -18,5 +18,5 @@ def test_medium_commands_are_those_that_the_engine_implements():
 def test_the_limits_that_vpd_page_b0_tells_are_the_engines():
     assert description.TRANSPORT_LIMIT == _engine.MAX_TRANSFER_BYTES
     assert description.MAX_UNMAP_BLOCKS == _engine.MAX_UNMAP_BLOCKS
-    assert description.MAX_UNMAP_BLOCKS == _engine.MAX_WRITE_SAME_BLOCKS
+    assert description.MAX_WRITE_SAME_BLOCKS == _engine.MAX_WRITE_SAME_BLOCKS
     assert description.MAX_UNMAP_DESCRIPTORS == _engine.MAX_UNMAP_DESCRIPTORS

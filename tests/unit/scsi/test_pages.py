@@ -15,6 +15,11 @@ def test_standard_inquiry():
     assert len(data) == 96
 
 
+def test_a_unit_that_copies_says_so():
+    names = {"vendor": "V", "product": "P", "revision": "1"}
+    assert pages.standard_inquiry(peripheral=0, third_party_copy=True, **names)[5] == 0x08
+
+
 def test_standard_inquiry_of_nothing_has_qualifier_3_and_type_1f():
     data = pages.standard_inquiry(peripheral=pages.NO_UNIT, vendor="", product="", revision="")
     assert data[0] == 0x7F
@@ -60,7 +65,20 @@ def test_provisioning_flags():
 
 
 def test_block_characteristics():
-    assert pages.block_characteristics(1).hex() == "0001" + "00" * 58
+    # Neither product type, form factor nor zones; FUAB and VBULS.
+    assert pages.block_characteristics(1).hex() == "0001000003" + "00" * 55
+
+
+def test_extended_inquiry():
+    assert pages.extended_inquiry(volatile_cache=True).hex() == "000101" + "00" * 57
+    assert pages.extended_inquiry(volatile_cache=False).hex() == "000100" + "00" * 57
+
+
+def test_standard_inquiry_says_removable_and_target_port_groups():
+    data = pages.standard_inquiry(
+        peripheral=0, vendor="", product="", revision="", removable=True, target_port_groups=1
+    )
+    assert data[:8].hex() == "008007125b100002"
 
 
 def test_read_capacity():

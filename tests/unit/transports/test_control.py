@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from vhost_pvscsi.errors import RingError
 from vhost_pvscsi.scsi.request import ManagementOutcome, TaskFunction, TaskManagement
-from vhost_pvscsi.transports.vhost_user.control import encode_outcome, judge
-from vhost_pvscsi.wire.virtio_scsi import LunAddress, encode_lun
+from vhost_pvscsi.transports.vhost_user.control import encode_notifications, encode_outcome, judge
+from vhost_pvscsi.wire.virtio_scsi import LunAddress, NotificationRequest, encode_lun
 
 LUN = encode_lun(LunAddress(1, 2))
 
@@ -30,10 +30,17 @@ def test_task_function_for_no_lun_is_a_bad_target() -> None:
     assert judge(struct.pack("<II8sQ", 0, 0, bytes(8), 0), 1) == b"\x03"
 
 
-@pytest.mark.parametrize("type_", [1, 2])
-def test_no_notifications_are_to_be_had(type_: int) -> None:
-    assert judge(struct.pack("<I8sI", type_, LUN, 0xFF), 5) == bytes(5)
+@pytest.mark.parametrize(("type_", "subscribe"), [(1, False), (2, True)])
+def test_notifications_are_asked_of_the_unit(type_: int, subscribe: bool) -> None:
+    asked = judge(struct.pack("<I8sI", type_, LUN, 0xFF), 5)
+    assert asked == NotificationRequest(subscribe, LunAddress(1, 2), 0xFF)
     assert judge(struct.pack("<I8sI", type_, bytes(8), 0xFF), 5) == bytes(4) + b"\x03"
+
+
+def test_notifications_are_those_asked_for_that_are_possible() -> None:
+    assert encode_notifications(0x12, 0x1A) == (0x12, struct.pack("<IB", 0x12, 0))
+    assert encode_notifications(0x12, 0x10) == (0x10, struct.pack("<IB", 0x10, 0))
+    assert encode_notifications(ManagementOutcome.INCORRECT_LUN, 1) == (0, bytes(4) + b"\x0c")
 
 
 def test_unknown_type_is_rejected() -> None:
@@ -74,4 +81,4 @@ def test_any_request_is_asked_answered_or_a_ring_error(data: bytes, writable: in
         answer = judge(data, writable)
     except RingError:
         return
-    assert isinstance(answer, TaskManagement) or len(answer) in (1, 5)
+    assert isinstance(answer, TaskManagement | NotificationRequest) or len(answer) in (1, 5)

@@ -87,6 +87,12 @@ class Adapter:
         await self.host.abort(Service.ABORTED, target=task.target, lun=task.lun)
         return ManagementOutcome.COMPLETE
 
+    def notifications(self, target: int, lun: int) -> int | ManagementOutcome:
+        return 0
+
+    async def device_reset(self) -> None:
+        pass
+
 
 class Rig:
     """An engine with one host, and the transport of one front-end."""

@@ -1,14 +1,14 @@
-"""What the emulated disk says of its blocks: capacity and mode parameters."""
+"""What the emulated disk says of its blocks: capacity."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vhost_pvscsi.scsi import capacity, mode, sense
-from vhost_pvscsi.scsi.mode import ModePage, PageControl
+from vhost_pvscsi.scsi import capacity
 from vhost_pvscsi.scsi.request import Reply, Request
-from vhost_pvscsi.scsi.sense import invalid_field
+from vhost_pvscsi.scsi.sense import LBA_OUT_OF_RANGE, check_condition, invalid_field
 
+from . import removal
 from .state import DiskState, truncated
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ async def read_capacity_10(disk: DiskState, request: Request, cdb: Cdb) -> Reply
     """Answer READ CAPACITY(10) (SBC-4, "READ CAPACITY (10) command")."""
     del request
     geometry = disk.geometry
-    return _bad_lba(cdb) or Reply(
+    return (removal.no_medium(disk) or _bad_lba(cdb)) or Reply(
         data=capacity.read_capacity_10(geometry.last_lba, geometry.block_size)
     )
 
@@ -41,45 +41,12 @@ async def read_capacity_16(disk: DiskState, request: Request, cdb: Cdb) -> Reply
         provisioned=geometry.unmap,
         reads_zeros=geometry.unmap_zeros,
     )
-    return _bad_lba(cdb) or truncated(data, cdb)
+    return removal.no_medium(disk) or _bad_lba(cdb) or truncated(data, cdb)
 
 
-async def mode_sense_6(disk: DiskState, request: Request, cdb: Cdb) -> Reply:
-    """Answer MODE SENSE(6) (SPC-5, "MODE SENSE(6) command")."""
+async def seek_10(disk: DiskState, request: Request, cdb: Cdb) -> Reply:
+    """Answer SEEK(10) (SBC-2 5.21): nothing moves, but the address has to be there."""
     del request
-    chosen = _mode_data(disk, cdb, long_lba=False)
-    return chosen if isinstance(chosen, Reply) else truncated(chosen.pack_6(), cdb)
-
-
-async def mode_sense_10(disk: DiskState, request: Request, cdb: Cdb) -> Reply:
-    """Answer MODE SENSE(10) (SPC-5, "MODE SENSE(10) command")."""
-    del request
-    chosen = _mode_data(disk, cdb, long_lba=bool(cdb["llbaa"]))
-    return chosen if isinstance(chosen, Reply) else truncated(chosen.pack_10(), cdb)
-
-
-def _mode_data(disk: DiskState, cdb: Cdb, *, long_lba: bool) -> mode.ModeData | Reply:
-    control = PageControl(cdb["page_control"])
-    if control is PageControl.SAVED:
-        return sense.check_condition(sense.SAVING_PARAMETERS_NOT_SUPPORTED)
-    pages = _pages(disk)
-    if control is PageControl.CHANGEABLE:
-        pages = {code: mode.changeable(page) for code, page in pages.items()}
-    chosen = mode.select_pages(pages, cdb["page_code"], cdb["subpage_code"])
-    if chosen is None:
-        known = cdb["page_code"] in {*pages, ModePage.ALL}
-        where = cdb.field("subpage_code" if known else "page_code")
-        return invalid_field(where.byte, where.top_bit)
-    geometry = disk.geometry
-    describe = mode.long_block_descriptor if long_lba else mode.short_block_descriptor
-    descriptor = b"" if cdb["dbd"] else describe(geometry.blocks, geometry.block_size)
-    return mode.ModeData(geometry.read_only, descriptor, chosen)
-
-
-def _pages(disk: DiskState) -> dict[ModePage, bytes]:
-    return {
-        ModePage.ERROR_RECOVERY: mode.error_recovery(),
-        ModePage.CACHING: mode.caching(write_cache=disk.geometry.write_cache),
-        ModePage.CONTROL: mode.control(),
-        ModePage.INFORMATIONAL_EXCEPTIONS: mode.informational_exceptions(),
-    }
+    if cdb["lba"] > disk.geometry.last_lba:
+        return check_condition(LBA_OUT_OF_RANGE, information=cdb["lba"])
+    return removal.no_medium(disk) or Reply()

@@ -28,8 +28,9 @@ _NAA_DIGITS = {"2": 16, "3": 16, "5": 16, "6": 32}
 #: 65535 sectors of 512 bytes: what QEMU's vhost-user-scsi tells the guest (`max_sectors`), and
 #: what Linux would send at most. Windows goes by VPD page B0h alone.
 TRANSPORT_LIMIT = 0xFFFF * 512
-#: What the medium executor takes in one UNMAP or WRITE SAME.
-MAX_UNMAP_BLOCKS = 0x3FFFFF
+#: What the medium executor takes in one descriptor of UNMAP, and in one WRITE SAME.
+MAX_UNMAP_BLOCKS = 1 << 20
+MAX_WRITE_SAME_BLOCKS = 0x3FFFFF
 MAX_UNMAP_DESCRIPTORS = 255
 #: What COMPARE AND WRITE's one byte can say.
 MAX_COMPARE_WRITE = 255
@@ -69,7 +70,9 @@ class DiskGeometry:
     block_size: int = 512
     read_only: bool = False
     write_cache: bool = True  #: WCE: a write is stable only after SYNCHRONIZE CACHE or FUA
+    write_cache_switchable: bool = False  #: WCE can be changed by MODE SELECT
     solid_state: bool = True
+    removable: bool = False  #: the medium can be ejected
     unmap: bool = True  #: blocks can be given back
     unmap_zeros: bool = True  #: and read as zeros then
     physical_block_size: int = 4096
@@ -99,7 +102,7 @@ class DiskGeometry:
             max_unmap_blocks=MAX_UNMAP_BLOCKS if self.unmap else 0,
             max_unmap_descriptors=MAX_UNMAP_DESCRIPTORS if self.unmap else 0,
             unmap_granularity=max(HOLE // self.block_size, 1) if self.unmap else 0,
-            max_write_same=MAX_UNMAP_BLOCKS,
+            max_write_same=MAX_WRITE_SAME_BLOCKS,
             max_compare_write=MAX_COMPARE_WRITE,
         )
 

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
+from vhost_pvscsi.devices.faults.injector import Faults
 from vhost_pvscsi.devices.gates import Cause, Ender, Keeper
 from vhost_pvscsi.scsi import opcodes, sense
 from vhost_pvscsi.scsi.command import Access
-from vhost_pvscsi.scsi.request import Reply, Request
+from vhost_pvscsi.scsi.request import Reply, Request, Service, Status
 
-from . import power, reserving
-from .handlers import COMMANDS, HANDLERS
+from . import modes, power, removal, reserving
+from .handlers import HANDLERS, commands
 from .state import DiskState
 
 if TYPE_CHECKING:
+    import concurrent.futures
+
+    from vhost_pvscsi.devices.allocation import FindRuns
+    from vhost_pvscsi.devices.attention import Watcher
+    from vhost_pvscsi.devices.faults.rule import Rule
+    from vhost_pvscsi.devices.nonvolatile import UnitMemory
+    from vhost_pvscsi.devices.unit import LogicalUnit
     from vhost_pvscsi.engine import Medium
     from vhost_pvscsi.scsi.command import Command
     from vhost_pvscsi.scsi.sense import SenseCode
@@ -23,6 +33,8 @@ if TYPE_CHECKING:
 
 #: Runs a medium command that a ring holds: the engine's executor, bound to this unit's medium.
 Executor: TypeAlias = Callable[[Request], Awaitable[Reply]]
+#: Finds the units that a nexus reaches: who may be copied from and to.
+Neighbours: TypeAlias = Callable[[str], "Iterable[LogicalUnit]"]
 
 
 class EmulatedDisk:
@@ -41,11 +53,27 @@ class EmulatedDisk:
         *,
         medium: Medium | None = None,
         flush: Callable[[], Awaitable[None]] | None = None,
+        memory: UnitMemory | None = None,
+        faults: Iterable[Rule] = (),
+        neighbours: Neighbours = lambda _: (),
+        copy_threads: concurrent.futures.Executor | None = None,
+        find_runs: FindRuns | None = None,
     ) -> None:
         self._name = name
         self._medium = medium
         self._executor = executor
-        self._state = DiskState(identity, geometry, COMMANDS, flush)
+        self._state = DiskState(
+            identity,
+            geometry,
+            commands(nonvolatile=memory is not None),
+            flush=flush,
+            medium=medium,
+            memory=memory,
+            neighbours=lambda nexus: _states(neighbours(nexus)),
+            copy_threads=copy_threads,
+            find_runs=find_runs,
+        )
+        self._faults = Faults(self._state.gates, lambda: self._state.geometry, medium, faults)
 
     @property
     def name(self) -> str:
@@ -60,6 +88,11 @@ class EmulatedDisk:
         return opcodes.MEDIUM_OPCODES
 
     @property
+    def state(self) -> DiskState:
+        """What it knows: for the other disks, which copy from it and to it."""
+        return self._state
+
+    @property
     def identity(self) -> DiskIdentity:
         """The names it goes by."""
         return self._state.identity
@@ -68,6 +101,11 @@ class EmulatedDisk:
     def geometry(self) -> DiskGeometry:
         """Its blocks."""
         return self._state.geometry
+
+    @property
+    def faults(self) -> Faults:
+        """The fault rules that are in force."""
+        return self._faults
 
     async def connect(self, nexus: str, keeper: Keeper, ender: Ender | None = None) -> None:
         """Take a mapping of a nexus into account, before it is put in service.
@@ -81,6 +119,8 @@ class EmulatedDisk:
             await keeper(Cause.STOPPED, True)
         if state.exclusion.alone:
             await keeper(Cause.EXCLUSIVE, True)
+        if self._faults.shut:
+            await keeper(Cause.FAULTS, True)
         if reserving.shut_for(state.reservations, nexus):
             await keeper(Cause.RESERVATION, True)
         if first:
@@ -91,6 +131,7 @@ class EmulatedDisk:
     def disconnect(self, nexus: str, keeper: Keeper) -> None:
         """Forget a mapping; with a nexus' last one what it had still to hear is gone."""
         if self._state.gates.remove(nexus, keeper):
+            self._state.removal.allow(nexus)
             self._state.attentions.leave(nexus)
 
     async def attend(
@@ -99,36 +140,65 @@ class EmulatedDisk:
         """Establish a unit attention for one nexus, or for all, `but` one."""
         await self._state.attentions.establish(code, nexus=nexus, but=but)
 
+    def watch(self, nexus: str, watcher: Watcher) -> Callable[[], None]:
+        """Tell `watcher` of each unit attention that begins for a nexus; what ends that."""
+        return self._state.attentions.watch(nexus, watcher)
+
     async def nexus_lost(self, nexus: str) -> bool:
         """Give up what RESERVE took (SPC-2 5.5.1); True: something was given up."""
+        self._state.copies.forget(nexus)
+        self._state.removal.allow(nexus)
         return await reserving.nexus_lost(self._state, nexus)
 
     async def reset(self) -> None:
         """Do a logical unit reset (SAM-5 6.3.3); its commands have been ended by the caller."""
+        self._state.copies.forget(None)
         await reserving.nexus_lost(self._state, None)
-        await self._state.set_stopped(False)
+        await removal.reset(self._state)
+        await modes.reset(self._state)
         await self.attend(sense.BUS_DEVICE_RESET)
 
     async def execute(self, request: Request) -> Reply:
         """Answer one request; a mistake of the guest is a reply with sense, never an exception."""
-        command = COMMANDS.find(request.cdb)
+        reply = await self._answer(request)
+        if reply.sense and self._state.modes.descriptor_sense:
+            # The engine's own is in that format already.
+            return replace(reply, sense=sense.in_descriptor_format(reply.sense))
+        return reply
+
+    async def _answer(self, request: Request) -> Reply:
+        command = self._state.commands.find(request.cdb)
         if isinstance(command, Reply) or not command.ignores_attention:
             attention = await self._state.attentions.take(request.nexus)
             if attention is not None:
                 return sense.check_condition(attention)
+        strike = await self._faults.strike(request)
+        if strike is not None:
+            carry_out = partial(self._carry_out, command)
+            return await strike.inflict(request, self._executor, carry_out)
+        return await self._carry_out(command, request, self._executor)
+
+    async def _carry_out(
+        self, command: Command | Reply, request: Request, execute: Executor
+    ) -> Reply:
         if isinstance(command, Reply):
             return command
         if command.access is not Access.OTHER:
-            return await self._on_medium(command, request)
+            return await self._on_medium(command, request, execute)
         conflict = reserving.conflict(self._state, command, request)
         if conflict is not None:
             return conflict
         cdb = command.parse(request.cdb)
         if isinstance(cdb, Reply):
             return cdb
-        return await HANDLERS[command](self._state, request, cdb)
+        reply = await HANDLERS[command](self._state, request, cdb)
+        if reply.data or reply.transferred is not None or reply.status is not Status.GOOD:
+            return reply
+        # Whatever data-out there is beyond the parameter list is the residual.
+        wanted = cdb.get("parameter_list_length", 0) if reply.service is Service.COMPLETE else 0
+        return replace(reply, transferred=min(wanted, len(request.data_out)))
 
-    async def _on_medium(self, command: Command, request: Request) -> Reply:
+    async def _on_medium(self, command: Command, request: Request, execute: Executor) -> Reply:
         exclusion = self._state.exclusion
         alone = command.access is Access.EXCLUSIVE
         async with exclusion.exclusive() if alone else exclusion.shared():
@@ -136,4 +206,8 @@ class EmulatedDisk:
             refused = reserving.conflict(self._state, command, request)
             refused = refused or power.not_ready(self._state)
             # The executor checks the rest, write protection too, so that both roads answer alike.
-            return refused or await self._executor(request)
+            return refused or await execute(request)
+
+
+def _states(units: Iterable[LogicalUnit]) -> Iterator[DiskState]:
+    return (unit.state for unit in units if isinstance(unit, EmulatedDisk))

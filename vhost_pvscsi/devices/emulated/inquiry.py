@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vhost_pvscsi.scsi import pages
+from vhost_pvscsi.scsi import copy_results, pages, target_ports
 from vhost_pvscsi.scsi.pages import Vpd
 from vhost_pvscsi.scsi.sense import invalid_field
 
@@ -41,6 +41,9 @@ def _standard(disk: DiskState) -> bytes:
         vendor=disk.identity.vendor,
         product=disk.identity.product,
         revision=disk.identity.revision,
+        third_party_copy=True,
+        removable=disk.geometry.removable,
+        target_port_groups=target_ports.TPGS_IMPLICIT,
         versions=(pages.SAM_5, pages.SPC_5, pages.SBC_4),
     )
 
@@ -55,7 +58,24 @@ def _serial_number(disk: DiskState) -> bytes:
 
 
 def _identification(disk: DiskState) -> bytes:
-    return b"".join(designator.pack() for designator in disk.identity.designators)
+    designators = (*disk.identity.designators, *target_ports.designators())
+    return b"".join(designator.pack() for designator in designators)
+
+
+def _extended_inquiry(disk: DiskState) -> bytes:
+    geometry = disk.geometry
+    return pages.extended_inquiry(
+        volatile_cache=geometry.write_cache or geometry.write_cache_switchable
+    )
+
+
+def _mode_page_policy(disk: DiskState) -> bytes:
+    del disk
+    return pages.mode_page_policy()
+
+
+def _third_party_copy(disk: DiskState) -> bytes:
+    return copy_results.third_party_copy_page(disk.commands)
 
 
 def _limits(disk: DiskState) -> bytes:
@@ -76,6 +96,9 @@ VPD_PAGES: Mapping[int, Callable[[DiskState], bytes]] = {
     Vpd.SUPPORTED_PAGES: _supported_pages,
     Vpd.UNIT_SERIAL_NUMBER: _serial_number,
     Vpd.DEVICE_IDENTIFICATION: _identification,
+    Vpd.EXTENDED_INQUIRY: _extended_inquiry,
+    Vpd.MODE_PAGE_POLICY: _mode_page_policy,
+    Vpd.THIRD_PARTY_COPY: _third_party_copy,
     Vpd.BLOCK_LIMITS: _limits,
     Vpd.BLOCK_CHARACTERISTICS: _characteristics,
     Vpd.LOGICAL_BLOCK_PROVISIONING: _provisioning,

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 from vhost_pvscsi.scsi import sense
 from vhost_pvscsi.scsi.request import Reply, Request
 
+from . import removal
 from .state import DiskState, truncated
 
 if TYPE_CHECKING:
     from vhost_pvscsi.scsi.cdb import Cdb
+    from vhost_pvscsi.scsi.sense import SenseCode
 
 log = logging.getLogger(__name__)
 
@@ -20,10 +22,15 @@ _START_VALID, _ACTIVE = 0x0, 0x1
 
 
 def not_ready(disk: DiskState) -> Reply | None:
-    """The refusal of a command that needs a started unit, if it is stopped."""
-    if disk.stopped:
-        return sense.check_condition(sense.INITIALIZING_COMMAND_REQUIRED)
-    return None
+    """The refusal of a command that needs a medium and a started unit, if it has none."""
+    code = _unreadiness(disk)
+    return sense.check_condition(code) if code is not None else None
+
+
+def _unreadiness(disk: DiskState) -> SenseCode | None:
+    if disk.removal.ejected:
+        return sense.MEDIUM_NOT_PRESENT
+    return sense.INITIALIZING_COMMAND_REQUIRED if disk.stopped else None
 
 
 async def test_unit_ready(disk: DiskState, request: Request, cdb: Cdb) -> Reply:
@@ -39,8 +46,7 @@ async def request_sense(disk: DiskState, request: Request, cdb: Cdb) -> Reply:
     """
     code = await disk.attentions.take(request.nexus)
     if code is None:
-        stopped = disk.stopped
-        code = sense.INITIALIZING_COMMAND_REQUIRED if stopped else sense.NO_ADDITIONAL_SENSE
+        code = _unreadiness(disk) or sense.NO_ADDITIONAL_SENSE
     build = sense.descriptor if cdb["desc"] else sense.fixed
     return truncated(build(code), cdb)
 
@@ -48,22 +54,50 @@ async def request_sense(disk: DiskState, request: Request, cdb: Cdb) -> Reply:
 async def start_stop_unit(disk: DiskState, request: Request, cdb: Cdb) -> Reply:
     """Start or stop the unit (SBC-4, "START STOP UNIT command").
 
-    The medium cannot be loaded or ejected, and there are no power conditions but active.
+    Only a removable unit loads and ejects its medium; there are no power conditions but active.
     A stop makes the writes stable first, unless NO_FLUSH says otherwise.
     """
-    del request
     condition = cdb["power_condition"]
     for wrong, name in (
         (condition not in {_START_VALID, _ACTIVE}, "power_condition"),
         (bool(cdb["power_condition_modifier"]), "power_condition_modifier"),
-        (condition == _START_VALID and bool(cdb["loej"]), "loej"),
+        (_moves_medium(cdb) and not disk.geometry.removable, "loej"),
     ):
         if wrong:
             where = cdb.field(name)
             return sense.invalid_field(where.byte, where.top_bit)
-    if condition == _ACTIVE or cdb["start"]:
-        await disk.set_stopped(False)
+    async with disk.removal.changing:
+        if _moves_medium(cdb):
+            return await _move_medium(disk, request.nexus, cdb)
+        if disk.removal.ejected:
+            return sense.check_condition(sense.MEDIUM_NOT_PRESENT)
+        if condition == _ACTIVE or cdb["start"]:
+            await disk.set_stopped(False)
+            return Reply()
+        return await _stop(disk, cdb)
+
+
+def _moves_medium(cdb: Cdb) -> bool:
+    # With another POWER CONDITION, START and LOEJ are ignored (SBC-4).
+    return cdb["power_condition"] == _START_VALID and bool(cdb["loej"])
+
+
+async def _move_medium(disk: DiskState, nexus: str, cdb: Cdb) -> Reply:
+    if cdb["start"]:
+        await removal.load(disk, nexus)
         return Reply()
+    if disk.removal.ejected:
+        return Reply()
+    if disk.removal.preventing:
+        return sense.check_condition(sense.MEDIUM_REMOVAL_PREVENTED)
+    stopped = await _stop(disk, cdb)
+    if not stopped.sense:
+        # Where writes could not be made stable the medium stays in, and can be started again.
+        disk.removal.ejected = True
+    return stopped
+
+
+async def _stop(disk: DiskState, cdb: Cdb) -> Reply:
     await disk.set_stopped(True)
     return Reply() if cdb["no_flush"] else await _flushed(disk)
 
@@ -79,10 +113,17 @@ async def _flushed(disk: DiskState) -> Reply:
 
 
 async def prevent_allow(disk: DiskState, request: Request, cdb: Cdb) -> Reply:
-    """Accept PREVENT ALLOW MEDIUM REMOVAL: the medium cannot be removed anyway (SBC-4)."""
-    del disk, request
+    """Answer PREVENT ALLOW MEDIUM REMOVAL (SBC-4, that command), for the nexus that sends it.
+
+    It is accepted where the medium cannot be removed anyway.
+    """
     if cdb["prevent"] > 1:
         # 10b and 11b are obsolete: they spoke of a changer.
         where = cdb.field("prevent")
         return sense.invalid_field(where.byte, where.top_bit)
+    async with disk.removal.changing:
+        if cdb["prevent"] and disk.geometry.removable:
+            disk.removal.preventing.add(request.nexus)
+        else:
+            disk.removal.allow(request.nexus)
     return Reply()

@@ -9,6 +9,7 @@ from vhost_pvscsi.devices.absent import report_luns as answer_luns
 from vhost_pvscsi.scsi import sense
 from vhost_pvscsi.scsi.sense import invalid_field
 
+from . import removal
 from .state import DiskState, truncated
 
 if TYPE_CHECKING:
@@ -74,14 +75,14 @@ async def report_task_management(disk: DiskState, request: Request, cdb: Cdb) ->
 
 async def read_defect_data_10(disk: DiskState, request: Request, cdb: Cdb) -> Reply:
     """Answer READ DEFECT DATA(10) (SBC-4, that command): the lists asked for are empty."""
-    del disk, request
-    return truncated(struct.pack(">xBH", _defect_flags(cdb), 0), cdb)
+    del request
+    return removal.no_medium(disk) or truncated(struct.pack(">xBH", _defect_flags(cdb), 0), cdb)
 
 
 async def read_defect_data_12(disk: DiskState, request: Request, cdb: Cdb) -> Reply:
     """Answer READ DEFECT DATA(12) (SBC-4, that command): the lists asked for are empty."""
-    del disk, request
-    return truncated(struct.pack(">xBHI", _defect_flags(cdb), 0, 0), cdb)
+    del request
+    return removal.no_medium(disk) or truncated(struct.pack(">xBHI", _defect_flags(cdb), 0, 0), cdb)
 
 
 def _defect_flags(cdb: Cdb) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
 from vhost_pvscsi.devices import reservations
 from vhost_pvscsi.devices.gates import Cause
@@ -11,17 +13,20 @@ from vhost_pvscsi.devices.reservations import Change, Refusal, Reservations, Ver
 from vhost_pvscsi.scsi import persistent, sense
 from vhost_pvscsi.scsi.codes import PersistentIn, PersistentOut
 from vhost_pvscsi.scsi.command import Barrier
-from vhost_pvscsi.scsi.persistent import ParameterList
+from vhost_pvscsi.scsi.persistent import MoveList, ParameterList
 from vhost_pvscsi.scsi.request import Reply, Request, Service, Status
-from vhost_pvscsi.scsi.sense import FieldPointer
+from vhost_pvscsi.scsi.sense import invalid_parameter
 
-from .state import DiskState, truncated
+from .state import RESERVATIONS, DiskState, truncated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from vhost_pvscsi.scsi.cdb import Cdb
     from vhost_pvscsi.scsi.command import Command
+
+log = logging.getLogger(__name__)
+
+#: Says what becomes of the reservations that stand.
+Decide: TypeAlias = Callable[[Reservations], Verdict]
 
 CONFLICT = Reply(status=Status.RESERVATION_CONFLICT)
 
@@ -39,18 +44,30 @@ def shut_for(now: Reservations, nexus: str) -> bool:
     return now.stops(nexus, Barrier.WRITE)
 
 
-async def _apply(
-    disk: DiskState, decide: Callable[[Reservations], Verdict], *, abort: bool = False
-) -> Reply | Refusal:
+async def _apply(disk: DiskState, decide: Decide, *, abort: bool = False) -> Reply | Refusal:
     """Decide on what stands now, shut gates, change, open gates, tell."""
     async with disk.reserving:
         verdict = decide(disk.reservations)
         if isinstance(verdict, Refusal):
             return CONFLICT if verdict is Refusal.CONFLICT else verdict
+        if not await _keep(disk, verdict.after):
+            return sense.check_condition(sense.INTERNAL_TARGET_FAILURE)
         await _put_in_force(disk, verdict, abort=abort)
         for nexus, code in verdict.attentions:
             await disk.attentions.establish(code, nexus=nexus)
     return Reply()
+
+
+async def _keep(disk: DiskState, after: Reservations) -> bool:
+    """Keep what outlives the daemon (APTPL), before it is in force; False: it cannot be."""
+    if disk.memory is None or not (after.persists or disk.reservations.persists):
+        return True
+    try:
+        await disk.memory.keep(RESERVATIONS, reservations.dumped(after) if after.persists else None)
+    except OSError as error:
+        log.error("%s: reservations were not kept: %s", disk.identity.serial, error)  # noqa: TRY400
+        return False
+    return True
 
 
 async def _put_in_force(disk: DiskState, change: Change, *, abort: bool) -> None:
@@ -64,6 +81,9 @@ async def _put_in_force(disk: DiskState, change: Change, *, abort: bool) -> None
         # An abort goes with the shutting, which waits for the commands that it ends.
         ending = [disk.gates.end_commands(nexus) for nexus in change.preempted if abort]
         await asyncio.gather(*shutting, *ending)
+        for nexus in change.preempted if abort else ():
+            # SPC-5 5.14.11.5: it ends what they prevented, too.
+            disk.removal.allow(nexus)
         disk.reservations = after
     finally:
         # Also where a task management function has ended this command half-way.
@@ -105,7 +125,9 @@ async def persistent_in(disk: DiskState, request: Request, cdb: Cdb) -> Reply:
         case PersistentIn.READ_RESERVATION:
             data = persistent.reservation(now.generation, now.type, now.holder_key)
         case PersistentIn.REPORT_CAPABILITIES:
-            data = persistent.capabilities()
+            data = persistent.capabilities(
+                can_persist=disk.memory is not None, persists=now.persists
+            )
         case _:
             data = persistent.full_status(now.generation, now.registrations)
     return truncated(data, cdb)
@@ -116,63 +138,113 @@ async def persistent_out(disk: DiskState, request: Request, cdb: Cdb) -> Reply:
     if disk.reservations.reserved_by is not None:
         return CONFLICT
     length = cdb["parameter_list_length"]
-    if length != persistent.LIST_LENGTH:
+    if not persistent.LIST_LENGTH <= length <= persistent.MOST_LIST_LENGTH:
         return sense.check_condition(sense.PARAMETER_LIST_LENGTH_ERROR)
     if len(request.data_out) < length:
         return Reply(service=Service.OVERRUN)
+    given = request.data_out[:length]
+    if cdb["service_action"] == PersistentOut.REGISTER_AND_MOVE:
+        decide = _moving(disk, request.nexus, given)
+    else:
+        decide = _deciding(disk, request.nexus, given, cdb)
+    if isinstance(decide, Reply):
+        return decide
+    abort = cdb["service_action"] == PersistentOut.PREEMPT_AND_ABORT
+    return _said(await _apply(disk, decide, abort=abort), cdb)
+
+
+def _deciding(disk: DiskState, nexus: str, data: bytes, cdb: Cdb) -> Decide | Reply:
+    """What a service action with the basic parameter list decides."""
     action = PersistentOut(cdb["service_action"])
-    given = ParameterList.parse(request.data_out[:length])
-    refused = _unsupported(action, given)
-    if refused is not None:
-        return _bad_parameter(persistent.FLAGS_BYTE, refused)
-    outcome = await _apply(
-        disk,
-        lambda now: _act(now, request.nexus, action, given, cdb),
-        abort=action is PersistentOut.PREEMPT_AND_ABORT,
-    )
-    return _said(outcome, cdb)
-
-
-def _act(
-    now: Reservations, nexus: str, action: PersistentOut, given: ParameterList, cdb: Cdb
-) -> Verdict:
+    given = ParameterList.parse(data[: persistent.LIST_LENGTH])
+    registering = action in _REGISTERING
+    if given.has(persistent.SPEC_I_PT) and action is not PersistentOut.REGISTER:
+        return invalid_parameter(persistent.FLAGS_BYTE, persistent.SPEC_I_PT)
+    # APTPL and ALL_TG_PT mean nothing to the others, and are ignored (SPC-5 6.16.2).
+    persists = registering and given.has(persistent.APTPL)
+    if persists and disk.memory is None:
+        return invalid_parameter(persistent.FLAGS_BYTE, persistent.APTPL)
+    others = _others(disk, given, data[persistent.LIST_LENGTH :])
+    if isinstance(others, Reply):
+        return others
     key, other, scope, type_ = given.key, given.action_key, cdb["scope"], cdb["type"]
-    if now.reserved_by is not None:
-        return Refusal.CONFLICT
-    match action:
-        case PersistentOut.REGISTER | PersistentOut.REGISTER_AND_IGNORE:
-            ignore = action is PersistentOut.REGISTER_AND_IGNORE
-            return reservations.register(now, nexus, key, other, ignore=ignore)
-        case PersistentOut.RESERVE:
-            return reservations.reserve(now, nexus, key, scope, type_)
-        case PersistentOut.RELEASE:
-            return reservations.release(now, nexus, key, scope, type_)
-        case PersistentOut.CLEAR:
-            return reservations.clear(now, nexus, key)
-        case _:
-            return reservations.preempt(now, nexus, key, other, scope, type_)
+
+    def decide(now: Reservations) -> Verdict:
+        match action:
+            case PersistentOut.REGISTER:
+                return reservations.register(
+                    now, nexus, key, other, persists=persists, others=others
+                )
+            case PersistentOut.REGISTER_AND_IGNORE:
+                return reservations.register(now, nexus, key, other, ignore=True, persists=persists)
+            case PersistentOut.RESERVE:
+                return reservations.reserve(now, nexus, key, scope, type_)
+            case PersistentOut.RELEASE:
+                return reservations.release(now, nexus, key, scope, type_)
+            case PersistentOut.CLEAR:
+                return reservations.clear(now, nexus, key)
+            case _:
+                return reservations.preempt(now, nexus, key, other, scope, type_)
+
+    return decide
 
 
-def _unsupported(action: PersistentOut, given: ParameterList) -> int | None:
-    """The flag that asks for what is not there (SPC-5 6.16.2); those of no meaning are ignored."""
-    if given.has(persistent.SPEC_I_PT):
-        return persistent.SPEC_I_PT
-    wanted = (persistent.ALL_TG_PT, persistent.APTPL) if action in _REGISTERING else ()
-    return next((flag for flag in wanted if given.has(flag)), None)
-
-
-def _bad_parameter(byte: int, bit: int | None = None) -> Reply:
-    return sense.check_condition(
-        sense.INVALID_FIELD_IN_PARAMETER_LIST, pointer=FieldPointer(byte, bit, in_cdb=False)
+def _moving(disk: DiskState, nexus: str, data: bytes) -> Decide | Reply:
+    """What REGISTER AND MOVE decides (SPC-5 6.16.4)."""
+    given = MoveList.parse(data)
+    if given is None:
+        return sense.check_condition(sense.PARAMETER_LIST_LENGTH_ERROR)
+    persists = given.has(persistent.MOVE_APTPL)
+    if persists and disk.memory is None:
+        return invalid_parameter(persistent.MOVE_FLAGS_BYTE, persistent.MOVE_APTPL)
+    if given.port != persistent.TARGET_PORT:
+        return invalid_parameter(persistent.PORT_BYTE)
+    target = _nexus_of(disk, given.transport_id)
+    if target is None:
+        return invalid_parameter(persistent.LIST_LENGTH)
+    return lambda now: reservations.move(
+        now,
+        nexus,
+        given.key,
+        target,
+        given.action_key,
+        unregister=given.has(persistent.UNREG),
+        persists=persists,
     )
+
+
+def _others(disk: DiskState, given: ParameterList, data: bytes) -> tuple[str, ...] | Reply:
+    """The nexuses whose TransportIDs follow the basic list, with SPEC_I_PT (SPC-5 6.16.3)."""
+    ports = persistent.listed_ports(data) if given.has(persistent.SPEC_I_PT) else []
+    if ports is None or (data and not given.has(persistent.SPEC_I_PT)):
+        return sense.check_condition(sense.PARAMETER_LIST_LENGTH_ERROR)
+    found = [_nexus_of(disk, port) for port in ports]
+    if None in found:
+        at = persistent.LIST_LENGTH + 4 + found.index(None) * persistent.TRANSPORT_ID_LENGTH
+        return invalid_parameter(at)
+    return tuple(nexus for nexus in found if nexus is not None)
+
+
+def _nexus_of(disk: DiskState, transport_id: bytes) -> str | None:
+    known = dict.fromkeys((*disk.gates.nexuses, *disk.reservations.keys))
+    return next((nexus for nexus in known if persistent.transport_id(nexus) == transport_id), None)
+
+
+#: Refusals of the parameter list: what of it is wrong.
+_BAD_PARAMETERS = {
+    Refusal.BAD_KEY: (8, None),  # the service action reservation key
+    Refusal.REGISTERED: (persistent.FLAGS_BYTE, persistent.SPEC_I_PT),
+    Refusal.BAD_PORT: (persistent.LIST_LENGTH, None),
+}
 
 
 def _said(outcome: Reply | Refusal, cdb: Cdb | None = None) -> Reply:
     if isinstance(outcome, Reply):
         return outcome
-    if outcome is Refusal.BAD_TYPE and cdb is not None:
-        where = cdb.field("scope" if cdb["scope"] else "type")
-        return sense.invalid_field(where.byte, where.top_bit)
+    if outcome in _BAD_PARAMETERS or cdb is None:
+        return invalid_parameter(*_BAD_PARAMETERS[outcome])
     if outcome is Refusal.INVALID_RELEASE:
         return sense.check_condition(sense.INVALID_RELEASE_OF_PERSISTENT_RESERVATION)
-    return _bad_parameter(8)  # the service action reservation key
+    wrong = "scope" if cdb["scope"] else "type"
+    where = cdb.field("service_action" if outcome is Refusal.NOTHING_HELD else wrong)
+    return sense.invalid_field(where.byte, where.top_bit)

@@ -42,6 +42,10 @@ ROWS: tuple[Command, ...] = (
     ),
     row(Opcode.READ_10, "READ(10)", "SBC-4", 10, _RW_10, _IN, _READ, timeout=30),
     row(Opcode.WRITE_10, "WRITE(10)", "SBC-4", 10, _RW_10, _OUT, _WRITE, timeout=30),
+    # Obsolete since SBC-3; initiators that still send it find a head that is everywhere.
+    row(
+        Opcode.SEEK_10, "SEEK(10)", "SBC-2", 10, layout(lba=(2, 0, 32)), barrier=Barrier.READ,
+    ),
     row(
         Opcode.WRITE_AND_VERIFY_10, "WRITE AND VERIFY(10)", "SBC-4", 10,
         layout(**_VERIFY_BITS, **_LBA_10), _OUT, _WRITE, timeout=60,
@@ -106,6 +110,11 @@ ROWS: tuple[Command, ...] = (
         Opcode.SERVICE_ACTION_IN_16, "READ CAPACITY(16)", "SBC-4", 16,
         layout(lba=(2, 0, 64), allocation_length=(10, 0, 32), pmi=(14, 0, 1)),
         _IN, service_action=ServiceActionIn.READ_CAPACITY_16, barrier=Barrier.RESERVE,
+    ),
+    row(
+        Opcode.SERVICE_ACTION_IN_16, "GET LBA STATUS(16)", "SBC-4", 16,
+        layout(starting_lba=(2, 0, 64), allocation_length=(10, 0, 32), report_type=(14, 0, 8)),
+        _IN, service_action=ServiceActionIn.GET_LBA_STATUS, barrier=Barrier.READ,
     ),
     row(Opcode.READ_12, "READ(12)", "SBC-4", 12, _RW_12, _IN, _READ, timeout=30),
     row(Opcode.WRITE_12, "WRITE(12)", "SBC-4", 12, _RW_12, _OUT, _WRITE, timeout=30),

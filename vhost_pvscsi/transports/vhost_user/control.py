@@ -26,7 +26,7 @@ _RESPONSES: dict[ManagementOutcome, Response] = {
 }
 
 
-def judge(data: bytes, writable: int) -> TaskManagement | bytes:
+def judge(data: bytes, writable: int) -> TaskManagement | NotificationRequest | bytes:
     """Say what a control request asks for, or answer it where nothing needs to be done.
 
     Raises:
@@ -44,10 +44,10 @@ def judge(data: bytes, writable: int) -> TaskManagement | bytes:
                 return encode_task_answer(Response.FUNCTION_REJECTED)
             return TaskManagement(function, address.target, address.lun, tag)
         case NotificationRequest(_, address, _):
-            # There are none to be had: the answer's set of events is empty.
             _need_room(writable, NOTIFICATION_ANSWER_SIZE)
-            response = Response.BAD_TARGET if address is None else Response.OK
-            return encode_notification_answer(0, response)
+            if address is None:
+                return encode_notification_answer(0, Response.BAD_TARGET)
+            return request
         case _:
             # Nobody knows how its answer is laid out; a task management answer is the least
             # that a driver can expect.
@@ -57,6 +57,17 @@ def judge(data: bytes, writable: int) -> TaskManagement | bytes:
 def encode_outcome(outcome: ManagementOutcome) -> bytes:
     """Build the answer to a task management request."""
     return encode_task_answer(_RESPONSES[outcome])
+
+
+def encode_notifications(possible: int | ManagementOutcome, asked: int) -> tuple[int, bytes]:
+    """Build the answer to AN_QUERY or AN_SUBSCRIBE; with the events of `asked` that are possible.
+
+    virtio 1.2, 5.6.6.2: `event_actual` is the subset that the device supports.
+    """
+    if isinstance(possible, ManagementOutcome):
+        return 0, encode_notification_answer(0, _RESPONSES[possible])
+    actual = possible & asked
+    return actual, encode_notification_answer(actual, Response.OK)
 
 
 def _need_room(writable: int, size: int) -> None:

@@ -169,6 +169,11 @@ class Session:
         return State.CONFIGURING
 
     @property
+    def features(self) -> Feature | None:
+        """Features that the guest acknowledged; None before it did."""
+        return self._setup.features
+
+    @property
     def descriptors(self) -> tuple[int, ...]:
         """Descriptors that the session holds."""
         return self._setup.descriptors

@@ -11,6 +11,7 @@ from vhost_pvscsi.errors import ProtocolError, RingError
 from vhost_pvscsi.scsi.request import ManagementOutcome, Service, TaskManagement
 from vhost_pvscsi.transports.descriptors import close_all
 from vhost_pvscsi.wire.vhost_user import Message, encode, parse
+from vhost_pvscsi.wire.virtio_scsi import NotificationRequest
 
 from .actions import (
     AbortCommands,
@@ -23,20 +24,24 @@ from .actions import (
     StartRing,
     StopRing,
 )
-from .control import encode_outcome, judge
+from .control import encode_notifications, encode_outcome, judge
+from .events import EventRing
 from .session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from vhost_pvscsi import engine
-    from vhost_pvscsi.transports.base import TaskManager
+    from vhost_pvscsi.transports.base import Announcement, TaskManager
     from vhost_pvscsi.transports.connection import Connection, Frame
 
 log = logging.getLogger(__name__)
 
 #: How long the engine may take before a log line says that somebody waits, in seconds.
 PATIENCE = 5.0
+
+#: The event ring's index (virtio 1.2, 5.6.2).
+_EVENTS = 1
 
 _ABLE = {True: "enabled", False: "disabled"}
 
@@ -63,6 +68,7 @@ class VhostUserTransport:
         self._name = name
         self._session = Session()
         self._rings = host.add_session()
+        self._events = EventRing(lambda data: self._rings.push_event(_EVENTS, data))
         self._tasks: set[asyncio.Task[None]] = set()
         # What ends `run` other than the front-end: a reason, or a RingError.
         self._end: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -104,9 +110,16 @@ class VhostUserTransport:
         if isinstance(asked, bytes):
             self._rings.complete_control(token, asked)
             return
+        if isinstance(asked, NotificationRequest):
+            self._rings.complete_control(token, self._notify(asked))
+            return
         task = asyncio.create_task(self._manage(token, asked), name=f"TMF {self._name}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def announce(self, announcement: Announcement) -> None:
+        """Tell the guest what happened, where it wants to know; never waits."""
+        self._events.announce(announcement, self._session.features)
 
     def fail(self, reason: str) -> None:
         """Make `run` raise RingError: the guest's ring is broken."""
@@ -164,6 +177,8 @@ class VhostUserTransport:
                 await self._wait_for(self._rings.set_memory(regions), "its old memory is free")
             case StartRing():
                 await self._rings.start_ring(_ring_setup(action))
+                if action.index == _EVENTS:
+                    self._events.start()
             case StopRing(index):
                 await self._stop_ring(index)
             case SetEnabled(index, enabled):
@@ -172,11 +187,15 @@ class VhostUserTransport:
             case SetCall(index, call):
                 self._rings.set_call(index, call)
             case AbortCommands():
+                self._events.forget()
                 await self._wait_for(self._host.abort(Service.RESET), "its commands have ended")
+                await self._manager.device_reset()
             case Release():
                 pass  # `_carry_out` does it when all others are done
 
     async def _stop_ring(self, index: int) -> None:
+        if index == _EVENTS:
+            self._events.stop()
         base = await self._wait_for(
             self._rings.stop_ring(index), f"the commands of ring {index} have ended"
         )
@@ -194,6 +213,16 @@ class VhostUserTransport:
             return task.result()
         finally:
             task.cancel()
+
+    def _notify(self, asked: NotificationRequest) -> bytes:
+        address = asked.address
+        if address is None:
+            return encode_notifications(ManagementOutcome.BAD_TARGET, 0)[1]
+        possible = self._manager.notifications(address.target, address.lun)
+        actual, answer = encode_notifications(possible, asked.events)
+        if asked.subscribe:
+            self._events.subscribe(address, actual)
+        return answer
 
     async def _manage(self, token: int, asked: TaskManagement) -> None:
         outcome = ManagementOutcome.FAILED
@@ -216,7 +245,9 @@ class VhostUserTransport:
             if not draining:
                 # Nobody waits for these commands, but the next front-end waits for their end.
                 await self._wait_for(self._host.abort(Service.RESET), "its commands have ended")
+            self._events.forget()
             await self._wait_for(self._rings.close(), "its rings have stopped")
+            await self._events.close()
             if self._tasks:
                 await asyncio.wait(self._tasks)
         finally:

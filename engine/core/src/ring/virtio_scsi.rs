@@ -39,7 +39,7 @@ impl CommandRing for VirtioScsiRing {
     fn finish(&mut self, slot: &Slot, outcome: &Outcome) {
         let response = encode(slot, outcome);
         slot.chain.response.write(0, &response);
-        let written = match slot.chain.data_in.length() {
+        let written = match slot.data_in {
             0 => 0,
             _ => outcome.transferred,
         };
@@ -98,9 +98,10 @@ fn decode(header: &[u8; REQUEST], slot: &mut Slot) {
 
 fn encode(slot: &Slot, outcome: &Outcome) -> [u8; RESPONSE] {
     let mut bytes = [0u8; RESPONSE];
-    let offered = slot.chain.data_in.length().max(slot.chain.data_out.length());
+    // As the guest offered them: the chain's own lists shrink while data moves.
+    let offered = slot.data_in.max(slot.data_out);
     let residual = u32::try_from(offered.saturating_sub(outcome.transferred)).unwrap_or(u32::MAX);
-    bytes[0..4].copy_from_slice(&u32::from(outcome.sense_len).to_le_bytes());
+    bytes[0..4].copy_from_slice(&(outcome.sense().len() as u32).to_le_bytes());
     bytes[4..8].copy_from_slice(&residual.to_le_bytes());
     bytes[10] = outcome.status;
     bytes[11] = match outcome.service {
@@ -112,6 +113,6 @@ fn encode(slot: &Slot, outcome: &Outcome) -> [u8; RESPONSE] {
         Service::Busy => 5,
         Service::Failure => 9,
     };
-    bytes[12..12 + SENSE_MAX].copy_from_slice(&outcome.sense);
+    bytes[12..12 + SENSE_MAX].copy_from_slice(outcome.padded_sense());
     bytes
 }

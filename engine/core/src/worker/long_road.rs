@@ -74,7 +74,8 @@ impl Worker {
                 let taken = if outcome.status == GOOD { slot.budget as u64 } else { 0 };
                 outcome.transferred = if length > 0 { moved } else { taken };
                 if length > room {
-                    outcome = Outcome { transferred: moved, ..Outcome::of(Service::Overrun) };
+                    outcome = Outcome::of(Service::Overrun);
+                    outcome.transferred = moved;
                 }
             }
             worker.finish(id, queue, slot_id, outcome);

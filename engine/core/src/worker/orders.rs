@@ -46,27 +46,32 @@ impl Worker {
                     if queue.stopping.is_none() {
                         stopped += 1;
                         queue.stopping = Some(Arc::clone(&ticket));
+                        // Dropped: whoever pushed it hears that it was not told.
+                        queue.parked = None;
                     }
                 });
                 self.stopping += stopped;
                 self.fired.push(ticket);
             }
             Order::PushEvent(session, index, data, ticket) => {
-                self.push_event(session, index, &data, ticket);
+                self.push_event(session, index, data, ticket);
             }
-            Order::Execute(token, medium) => self.with_slot(token, |worker, id, queue, slot_id| {
-                let slot = &mut queue.slots[slot_id];
-                if slot.holder == Holder::Upcall && queue.kind == QueueKind::Request {
-                    slot.ordered = true;
-                    slot.medium = Some(medium);
-                    match slot.mark {
-                        Some(service) => {
-                            worker.finish(id, queue, slot_id, Outcome::of(service));
+            Order::Execute(token, medium, cdb) => {
+                self.with_slot(token, |worker, id, queue, slot_id| {
+                    let slot = &mut queue.slots[slot_id];
+                    if slot.holder == Holder::Upcall && queue.kind == QueueKind::Request {
+                        slot.ordered = true;
+                        slot.medium = Some(medium);
+                        slot.cdb = cdb;
+                        match slot.mark {
+                            Some(service) => {
+                                worker.finish(id, queue, slot_id, Outcome::of(service));
+                            }
+                            None => worker.start(id, queue, slot_id),
                         }
-                        None => worker.start(id, queue, slot_id),
                     }
-                }
-            }),
+                })
+            }
             Order::Complete(token, outcome, data) => self.complete(token, *outcome, data),
             Order::CompleteControl(token, data) => {
                 self.with_slot(token, |worker, _, queue, slot_id| {
@@ -217,26 +222,29 @@ impl Worker {
         &mut self,
         session: u32,
         index: u32,
-        data: &[u8],
+        data: Vec<u8>,
         ticket: Arc<Ticket>,
     ) {
-        let mut filled = 0;
-        let mut fired = Vec::new();
+        let mut event = Some((data, ticket));
         self.each_queue(session, Some(index), |worker, queue| {
-            if queue.kind != QueueKind::Event || queue.broken.load(Ordering::Relaxed) {
+            if queue.kind != QueueKind::Event
+                || queue.stopping.is_some()
+                || queue.parked.is_some()
+                || queue.broken.load(Ordering::Relaxed)
+            {
                 return;
             }
-            match queue.take() {
-                Ok(Some(slot_id)) => {
-                    queue.answer_raw(slot_id, data);
-                    queue.release(slot_id, &mut fired);
-                    filled = 1;
+            queue.parked = event.take();
+            // A guest need not kick for buffers while kicks are off: ask for them, then look.
+            if queue.open() {
+                let looked =
+                    queue.arm().and_then(|more| if more { queue.take() } else { Ok(None) });
+                if let Err(fault) = looked {
+                    worker.break_session(queue, fault);
                 }
-                Ok(None) => {}
-                Err(fault) => worker.break_session(queue, fault),
             }
         });
-        ticket.add(filled);
-        self.fired.push(ticket);
+        // Nobody took it: told when dropped, with nothing filled.
+        self.fired.extend(event.map(|(_, ticket)| ticket));
     }
 }

@@ -11,12 +11,14 @@ use crate::counters::add;
 use crate::error::RingFault;
 use crate::mailbox::{Event, QueueKind};
 use crate::map::Map;
-use crate::medium::{Medium, Step, Store, Transfer};
+use crate::medium::Medium;
 use crate::outcome::{Outcome, Service};
 use crate::pool::Job;
 use crate::queue::Queue;
 use crate::slot::{Holder, Slot};
-use crate::slow::Slow;
+use crate::step::{Slow, Step};
+use crate::store::Store;
+use crate::transfer::Transfer;
 use crate::uring::Uring;
 
 impl Worker {
@@ -197,6 +199,9 @@ impl Worker {
         let slot = &mut queue.slots[slot_id];
         let outcome = match slot.mark {
             Some(service) => Outcome::of(service),
+            None if slot.medium.as_ref().is_some_and(|medium| medium.descriptor_sense()) => {
+                outcome.in_descriptors()
+            }
             None => outcome,
         };
         slot.ended = None;

@@ -1,0 +1,1 @@
+"""Faults on demand: commands that fail, hang or tell lies because somebody asked for it."""

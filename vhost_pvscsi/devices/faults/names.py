@@ -1,0 +1,138 @@
+"""What rules call commands, sense data, statuses and ends of a delivery.
+
+A name is written as the standards have it, but in any case, and with any punctuation:
+`READ(10)`, `read-10` and `READ_10` are one name, so that a shell needs no quotes.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, TypeAlias
+
+from vhost_pvscsi.errors import ConfigurationError
+from vhost_pvscsi.scsi import opcodes, sense
+from vhost_pvscsi.scsi.codes import Opcode
+from vhost_pvscsi.scsi.request import Service, Status
+from vhost_pvscsi.scsi.sense import SenseCode, SenseKey
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: Operation codes with service actions; a service action of None stands for all of them.
+CommandKeys: TypeAlias = frozenset[tuple[int, int | None]]
+
+#: Sense data that drivers must cope with and that nothing of ours says by itself (SPC-5,
+#: annex "Numeric order codes"); those that something says are in `scsi/sense.py`.
+_MORE_SENSE = {
+    "becoming-ready": SenseCode(SenseKey.NOT_READY, 0x04, 0x01),
+    "medium-not-present": SenseCode(SenseKey.NOT_READY, 0x3A, 0x00),
+    "unrecovered-read-error": SenseCode(SenseKey.MEDIUM_ERROR, 0x11, 0x00),
+    "write-error": SenseCode(SenseKey.MEDIUM_ERROR, 0x0C, 0x00),
+    "recovered-data": SenseCode(SenseKey.RECOVERED_ERROR, 0x17, 0x00),
+    "failure-prediction-threshold-exceeded": SenseCode(SenseKey.RECOVERED_ERROR, 0x5D, 0x00),
+    "space-allocation-failed": SenseCode(SenseKey.DATA_PROTECT, 0x27, 0x07),
+    "medium-may-have-changed": SenseCode(SenseKey.UNIT_ATTENTION, 0x28, 0x00),
+    "guard-check-failed": SenseCode(SenseKey.ABORTED_COMMAND, 0x10, 0x01),
+    "command-timeout": SenseCode(SenseKey.ABORTED_COMMAND, 0x2E, 0x02),
+    "data-phase-error": SenseCode(SenseKey.ABORTED_COMMAND, 0x4B, 0x00),
+}
+
+
+def plain(name: str) -> str:
+    """Spell a name in the one way that is looked up."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def _commands() -> dict[str, CommandKeys]:
+    """Every name of the table, and those that stand for several commands."""
+    keys: dict[str, set[tuple[int, int | None]]] = {}
+    for code in Opcode:
+        keys.setdefault(plain(code.name), set()).add((code, None))
+    for command in opcodes.TABLE:
+        whole = plain(command.name)
+        # READ stands for READ(6) to READ(16), PERSISTENT RESERVE IN for all it can be asked.
+        family = plain(command.name.partition(",")[0])
+        for name in {whole, family, re.sub(r"-(6|10|12|16|32)$", "", whole)}:
+            keys.setdefault(name, set()).add(command.key)
+    return {name: frozenset(known) for name, known in keys.items()}
+
+
+COMMANDS: Mapping[str, CommandKeys] = _commands()
+
+SENSES: Mapping[str, SenseCode] = {
+    **{plain(name): code for name, code in vars(sense).items() if isinstance(code, SenseCode)},
+    **_MORE_SENSE,
+}
+
+STATUSES: Mapping[str, Status] = {plain(status.name): status for status in Status}
+
+#: How a delivery can end otherwise than with a status.
+TRANSPORTS: Mapping[str, Service] = {
+    plain(service.name): service for service in Service if service is not Service.COMPLETE
+}
+
+
+def parse_commands(text: str) -> CommandKeys:
+    """Read names or numbers of commands, with + in between.
+
+    Raises:
+        ConfigurationError: one is none.
+    """
+    return frozenset().union(*(_command(word) for word in text.split("+")))
+
+
+def _command(word: str) -> CommandKeys:
+    if known := COMMANDS.get(plain(word)):
+        return known
+    number = re.fullmatch(r"0x([0-9a-f]{1,2})(?:/0x([0-9a-f]{1,4}))?", word.lower(), re.ASCII)
+    if number is None:
+        raise ConfigurationError(
+            f"{word!r} is no command",
+            hint="a name, like read, write-10 or report-luns, or a number, like 0x28 or 0x9e/0x10",
+        )
+    return frozenset({(int(number[1], 16), int(number[2], 16) if number[2] else None)})
+
+
+def parse_sense(text: str) -> SenseCode:
+    """Read sense data: a name, or KEY/ASC/ASCQ in hexadecimal.
+
+    Raises:
+        ConfigurationError: it is neither.
+    """
+    if known := SENSES.get(plain(text)):
+        return known
+    number = re.fullmatch(r"([0-9a-f])/([0-9a-f]{1,2})/([0-9a-f]{1,2})", text.lower(), re.ASCII)
+    if number is None:
+        raise ConfigurationError(
+            f"{text!r} is no sense data",
+            hint="KEY/ASC/ASCQ in hexadecimal, like 3/11/00, or a name, like write-error",
+        )
+    key, asc, ascq = (int(digits, 16) for digits in number.groups())
+    if key not in set(SenseKey):
+        known_keys = ", ".join(f"{known:x}" for known in SenseKey)
+        raise ConfigurationError(f"{key:x} is no sense key", hint=f"one of {known_keys}")
+    return SenseCode(SenseKey(key), asc, ascq)
+
+
+def parse_status(text: str) -> Status:
+    """Read a status by its name.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    if plain(text) not in STATUSES:
+        raise ConfigurationError(f"{text!r} is no status", hint=f"one of {', '.join(STATUSES)}")
+    return STATUSES[plain(text)]
+
+
+def parse_transport(text: str) -> Service:
+    """Read how a delivery shall end.
+
+    Raises:
+        ConfigurationError: it cannot end so.
+    """
+    if plain(text) not in TRANSPORTS:
+        raise ConfigurationError(
+            f"{text!r} is no end of a delivery", hint=f"one of {', '.join(TRANSPORTS)}"
+        )
+    return TRANSPORTS[plain(text)]
