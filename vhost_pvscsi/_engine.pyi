@@ -1,8 +1,8 @@
 """The compiled data plane: rings, guest memory, the medium executor. It knows no policy.
 
 All orders return at once. One that has an end worth waiting for returns a ticket, and
-the end comes as a DONE event with that ticket. `engine.py` is the one importer of this
-module and turns tickets into futures.
+the end comes as a DONE event with that ticket. `engine.py`, which turns tickets into futures,
+and `medium.py` are the only importers of this module.
 
 Tokens name a request held by a ring: unique, never reused while anybody may hold them.
 A call with a token whose request has ended meanwhile does nothing.

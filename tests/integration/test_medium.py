@@ -18,7 +18,8 @@ import pytest
 
 from tests.harness import commands as cdb
 from tests.harness.house import House
-from vhost_pvscsi.engine import Engine, GateReason, Medium
+from vhost_pvscsi.engine import Engine, GateReason
+from vhost_pvscsi.medium import Medium
 from vhost_pvscsi.scsi.request import Request
 
 if TYPE_CHECKING:
@@ -288,7 +289,7 @@ async def test_a_cdb_that_no_ring_carries_is_refused() -> None:
 
 _WRITES = """
 import os, sys
-from vhost_pvscsi.engine import Medium
+from vhost_pvscsi.medium import Medium
 fd, other = (os.open(path, os.O_RDWR) for path in sys.argv[1:])
 disk, source = (
     Medium.file(fd, size=1 << 20, block_size=512, read_only=False, direct=False, sync_writes=False)

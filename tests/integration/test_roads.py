@@ -11,7 +11,8 @@ import pytest
 from tests.harness import commands as cdb
 from tests.harness import driver
 from tests.harness.house import House
-from vhost_pvscsi.engine import MEDIUM_OPCODES, GateReason
+from vhost_pvscsi.engine import GateReason
+from vhost_pvscsi.medium import MEDIUM_OPCODES
 
 if TYPE_CHECKING:
     import subprocess

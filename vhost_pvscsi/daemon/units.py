@@ -14,14 +14,15 @@ from vhost_pvscsi.devices.emulated.disk import EmulatedDisk, Neighbours
 from vhost_pvscsi.devices.faults.file import load_rules
 from vhost_pvscsi.devices.opening import Backing, open_backing
 from vhost_pvscsi.devices.pdev import Kind, LunSpec
-from vhost_pvscsi.engine import Engine, Medium
 from vhost_pvscsi.errors import DeviceBusyError
+from vhost_pvscsi.medium import Medium
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from vhost_pvscsi.devices.faults.rule import Rule
     from vhost_pvscsi.devices.nonvolatile import StateDirectory
+    from vhost_pvscsi.engine import Engine
     from vhost_pvscsi.scsi.request import Reply, Request
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from vhost_pvscsi.scsi.command import CommandSet
 from vhost_pvscsi.scsi.request import Reply, Request, Service
 
 if TYPE_CHECKING:
-    from vhost_pvscsi.engine import Medium
+    from vhost_pvscsi.medium import Medium
     from vhost_pvscsi.scsi.cdb import Cdb
 
 _ANSWERED = CommandSet(

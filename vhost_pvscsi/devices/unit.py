@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vhost_pvscsi.engine import Medium
+    from vhost_pvscsi.medium import Medium
     from vhost_pvscsi.scsi.request import Reply, Request
     from vhost_pvscsi.scsi.sense import SenseCode
 

@@ -19,8 +19,9 @@ from tests.harness.frontend import FrontEnd, Layout
 from tests.harness.memory import MIB, GuestMemory
 from tests.harness.peer import Peer
 from vhost_pvscsi import _engine
-from vhost_pvscsi.engine import Engine, GateReason, MapEntry, Medium
+from vhost_pvscsi.engine import Engine, GateReason, MapEntry
 from vhost_pvscsi.errors import ProtocolError, RingError
+from vhost_pvscsi.medium import Medium
 from vhost_pvscsi.scsi.request import (
     ManagementOutcome,
     Reply,

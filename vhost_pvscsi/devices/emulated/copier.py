@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from vhost_pvscsi.devices.gates import Cause
-    from vhost_pvscsi.engine import Medium
+    from vhost_pvscsi.medium import Medium
     from vhost_pvscsi.scsi.copying import CopyList, Cscd, Extent, Segment
 
     from .copies import Copy

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from vhost_pvscsi.devices.faults.rule import Rule
     from vhost_pvscsi.devices.nonvolatile import UnitMemory
     from vhost_pvscsi.devices.unit import LogicalUnit
-    from vhost_pvscsi.engine import Medium
+    from vhost_pvscsi.medium import Medium
     from vhost_pvscsi.scsi.command import Command
     from vhost_pvscsi.scsi.sense import SenseCode
 

@@ -164,9 +164,13 @@ async def put_in_force(disk: DiskState, pages: Mapping[PageKey, bytes]) -> bool:
     """Make these pages current; False: what the write cache held could not be made stable."""
     before, had_cache = disk.modes.current, disk.modes.write_cache
     disk.modes.current = pages
-    disk.switch_medium()
-    if had_cache and not disk.modes.write_cache and disk.flush is not None:
-        # Writes are stable from here on; those before become it now (SBC-4 4.15).
+    if not had_cache or disk.modes.write_cache or disk.flush is None:
+        disk.switch_medium()
+        return True
+    # Writes are stable from here on; those before become it now (SBC-4 4.15). None is on its
+    # way meanwhile: it could reach the host's cache after the flush.
+    async with disk.exclusion.exclusive():
+        disk.switch_medium()
         try:
             await disk.flush()
         except OSError as error:

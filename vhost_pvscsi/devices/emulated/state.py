@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from vhost_pvscsi.devices.allocation import FindRuns
     from vhost_pvscsi.devices.nonvolatile import UnitMemory
-    from vhost_pvscsi.engine import Medium
+    from vhost_pvscsi.medium import Medium
     from vhost_pvscsi.scsi.command import CommandSet
 
     from .description import DiskGeometry, DiskIdentity

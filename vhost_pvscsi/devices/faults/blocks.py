@@ -13,7 +13,7 @@ from vhost_pvscsi.scsi.request import Reply, Request
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from vhost_pvscsi.engine import Medium
+    from vhost_pvscsi.medium import Medium
 
     from .rule import Extent
     from .subject import Subject

@@ -19,7 +19,7 @@ from .trigger import Trigger
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from vhost_pvscsi.engine import Medium
+    from vhost_pvscsi.medium import Medium
     from vhost_pvscsi.scsi.request import Request
 
     from .blocks import Geometry

@@ -15,7 +15,7 @@ from . import blocks
 from .rule import Extent
 
 if TYPE_CHECKING:
-    from vhost_pvscsi.engine import Medium
+    from vhost_pvscsi.medium import Medium
 
     from .subject import Subject
     from .trigger import Trigger

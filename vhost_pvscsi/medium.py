@@ -1,0 +1,134 @@
+"""Medium: a disk's blocks, as the engine has them."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Self
+
+from . import _engine
+from .errors import ConfigurationError, DeviceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Operation codes that the medium executor implements.
+MEDIUM_OPCODES: frozenset[int] = frozenset(_engine.Medium.commands())
+
+
+class Medium:
+    """A disk's blocks in the engine. Sizes are bytes."""
+
+    def __init__(self, handle: _engine.Medium) -> None:
+        self.handle = handle
+
+    @classmethod
+    def file(
+        cls,
+        fd: int,
+        *,
+        size: int,
+        block_size: int,
+        read_only: bool,
+        direct: bool,
+        sync_writes: bool,
+        scratch_fd: int | None = None,
+    ) -> Self:
+        """Make a medium of a file's or block device's blocks; see `_engine.Medium.file`.
+
+        Raises:
+            ConfigurationError: O_DIRECT needs larger blocks than the unit has.
+            DeviceError: the file cannot be used.
+        """
+        with _translated():
+            return cls(
+                _engine.Medium.file(
+                    fd,
+                    size=size,
+                    block_size=block_size,
+                    read_only=read_only,
+                    direct=direct,
+                    sync_writes=sync_writes,
+                    scratch_fd=scratch_fd,
+                )
+            )
+
+    @classmethod
+    def ram(cls, *, size: int, block_size: int, read_only: bool, latency_us: int = 0) -> Self:
+        """Make a medium in memory of our own, zero at first.
+
+        Raises:
+            ConfigurationError: there is not that much memory.
+        """
+        with _translated():
+            return cls(
+                _engine.Medium.ram(
+                    size=size, block_size=block_size, read_only=read_only, latency_us=latency_us
+                )
+            )
+
+    @classmethod
+    def null(cls, *, size: int, block_size: int, read_only: bool, latency_us: int = 0) -> Self:
+        """Make a medium that reads as zeros and forgets writes."""
+        with _translated():
+            return cls(
+                _engine.Medium.null(
+                    size=size, block_size=block_size, read_only=read_only, latency_us=latency_us
+                )
+            )
+
+    @property
+    def write_policy(self) -> str:
+        """How writes reach the host: `nowait`, `inline`, `io_uring`, `pool` or `memory`."""
+        return self.handle.write_policy
+
+    def set_sync_writes(self, on: bool) -> None:
+        """Turn the write cache off (`on`: each write is stable when answered) or on again.
+
+        What was written before stays as it is: with the gates shut for writes, flush after.
+        """
+        self.handle.set_sync_writes(on)
+
+    def set_descriptor_sense(self, on: bool) -> None:
+        """Give the executor's sense data in descriptor format, or in fixed format again."""
+        self.handle.set_descriptor_sense(on)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Read whole blocks, on a thread that may wait; see `_engine.Medium.read`.
+
+        Raises:
+            ValueError: the range is not within the medium, or not of whole blocks.
+            OSError: the host refused, with its errno.
+        """
+        return self.handle.read(offset, length)
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Write whole blocks, on a thread that may wait; see `_engine.Medium.write`.
+
+        Raises:
+            ValueError: as `read`.
+            OSError: as `read`; EROFS where the medium is read-only.
+        """
+        self.handle.write(offset, data)
+
+    def copy_to(self, target: Medium, source_offset: int, target_offset: int, length: int) -> int:
+        """Copy whole blocks, on a thread that may wait; all of them, overlapping or not.
+
+        Pieces of at most 16 MiB: it cannot be ended early. See `_engine.Medium.copy_to`.
+
+        Raises:
+            ValueError: a range is not within its medium, or not of whole blocks.
+            OSError: as `write`; some of the range may have been copied.
+        """
+        return self.handle.copy_to(target.handle, source_offset, target_offset, length)
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """Turn the engine's errors about a medium into ours."""
+    try:
+        yield
+    except ValueError as error:
+        hint = "cache=writeback, or a larger block-size=" if "O_DIRECT" in str(error) else None
+        raise ConfigurationError(str(error), hint=hint) from error
+    except OSError as error:
+        raise DeviceError(error.strerror or str(error)) from error
