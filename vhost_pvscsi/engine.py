@@ -380,8 +380,15 @@ class Session:
         await self._engine.done(self._core.set_enabled(self.id, index, enabled))
 
     def set_call(self, index: int, call_fd: int) -> None:
-        """Change where a running ring's guest is notified; -1: nowhere."""
-        self._core.set_call(self.id, index, call_fd)
+        """Change where a running ring's guest is notified; -1: nowhere.
+
+        Raises:
+            ProtocolError: the descriptor is no eventfd.
+        """
+        try:
+            self._core.set_call(self.id, index, call_fd)
+        except (ValueError, OSError) as error:
+            raise ProtocolError(f"ring {index}: {error}") from error
 
     async def stop_ring(self, index: int) -> int:
         """Take no more, let all that was taken end; the next available index."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.harness import commands as cdb
-from tests.harness.frontend import OVERRUN, FrontEnd, Layout
+from tests.harness.frontend import FAILURE, OVERRUN, FrontEnd, Layout
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -354,3 +354,13 @@ def test_a_file_that_was_cut_short_is_a_medium_error(guest: FrontEnd, image: Pat
     response = guest.scsi(FILE, 0, cdb.read_10(100_000, 8), data_in=4096)
     assert sense(response) == (3, 0x11, 0)
     assert guest.scsi(FILE, 0, cdb.read_10(0, 8), data_in=4096).good
+
+
+@pytest.mark.parametrize("target", [FILE, RAM, NULL])
+def test_data_both_ways_is_no_request(guest: FrontEnd, target: int) -> None:
+    """VIRTIO_SCSI_F_INOUT is not offered: nothing is carried out (virtio 1.2, 5.6.6.1)."""
+    assert guest.scsi(target, 0, cdb.write_10(0, 1), data_out=pattern(1, seed=7)).good
+    both = guest.scsi(target, 0, cdb.write_10(0, 1), data_out=pattern(1), data_in=512)
+    assert (both.response, both.written) == (FAILURE, 108)
+    back = guest.scsi(target, 0, cdb.read_10(0, 1), data_in=512)
+    assert back.data == (bytes(512) if target == NULL else pattern(1, seed=7))

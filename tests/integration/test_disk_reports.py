@@ -113,7 +113,7 @@ def test_ports_agree_with_the_identification_page(guest: FrontEnd) -> None:
 
 def test_log_sense_has_no_exception(guest: FrontEnd) -> None:
     answer = guest.scsi(0, 0, bytes.fromhex("4d006f0000000000ff00"), data_in=255)
-    assert answer.data[:12].hex() == "af000008000003040000ff00"
+    assert answer.data[:11].hex() == "af000007000003030000ff"
 
 
 # -- a medium that can be taken out

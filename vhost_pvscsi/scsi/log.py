@@ -44,5 +44,8 @@ def page(code: int, subpage: int, body: bytes, *, parameters: bool) -> bytes:
 
 
 def informational_exceptions() -> tuple[LogParameter, ...]:
-    """Say that there is no exception, and that no temperature is known (SPC-5 7.3.8)."""
-    return (LogParameter(0, bytes([0, 0, _NO_TEMPERATURE, 0])),)
+    """Say that there is no exception, and that no temperature is known (SPC-5 7.3.8).
+
+    What may follow is the vendor's, and tools read a threshold into it: there is none.
+    """
+    return (LogParameter(0, bytes([0, 0, _NO_TEMPERATURE])),)

@@ -175,14 +175,14 @@ def block_characteristics(rotation_rate: int) -> bytes:
     return struct.pack(">HxxB", rotation_rate, flags).ljust(60, b"\0")
 
 
-def extended_inquiry(*, volatile_cache: bool) -> bytes:
+def extended_inquiry(*, volatile_cache: bool, most_sense: int) -> bytes:
     """Build the body of VPD page 86h, 60 bytes (SPC-5 7.7.7).
 
     SIMPSUP alone of the task attributes: no order is kept between commands. No protection
     information, priorities, groups, non-volatile cache or microcode; LUICLR 0: REPORT LUNS
-    clears the unit attention of the unit that it was sent to.
+    clears the unit attention of the unit that it was sent to. At most `most_sense` bytes of sense.
     """
-    return struct.pack(">xBB", 0x01, volatile_cache).ljust(60, b"\0")
+    return struct.pack(">xBB6xB", 0x01, volatile_cache, most_sense).ljust(60, b"\0")
 
 
 def mode_page_policy() -> bytes:

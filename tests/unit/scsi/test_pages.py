@@ -70,8 +70,10 @@ def test_block_characteristics():
 
 
 def test_extended_inquiry():
-    assert pages.extended_inquiry(volatile_cache=True).hex() == "000101" + "00" * 57
-    assert pages.extended_inquiry(volatile_cache=False).hex() == "000100" + "00" * 57
+    assert pages.extended_inquiry(volatile_cache=True, most_sense=96).hex() == (
+        "000101" + "00" * 6 + "60" + "00" * 50
+    )
+    assert pages.extended_inquiry(volatile_cache=False, most_sense=0).hex() == "000100" + "00" * 57
 
 
 def test_standard_inquiry_says_removable_and_target_port_groups():

@@ -8,6 +8,7 @@ from vhost_pvscsi.scsi import copy_results, pages, target_ports
 from vhost_pvscsi.scsi.pages import Vpd
 from vhost_pvscsi.scsi.sense import invalid_field
 
+from .parameters import MOST_SENSE
 from .state import DiskState, truncated
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ def _identification(disk: DiskState) -> bytes:
 def _extended_inquiry(disk: DiskState) -> bytes:
     geometry = disk.geometry
     return pages.extended_inquiry(
-        volatile_cache=geometry.write_cache or geometry.write_cache_switchable
+        volatile_cache=geometry.write_cache or geometry.write_cache_switchable,
+        most_sense=MOST_SENSE,
     )
 
 
