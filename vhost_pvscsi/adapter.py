@@ -30,7 +30,7 @@ from .transports.vhost_user.transport import VhostUserTransport
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from .devices.unit import AttachableUnit
     from .identity import Address
@@ -85,6 +85,20 @@ class Adapter:
         return self._table
 
     @property
+    def units(self) -> Iterator[AttachableUnit]:
+        """Every unit that is attached, as often as it is."""
+        return (unit for unit, _ in self._attached.values())
+
+    def unit_at(self, address: Address) -> AttachableUnit:
+        """The unit at an address.
+
+        Raises:
+            ConfigurationError: nothing is attached there.
+        """
+        unit, _ = self._attached[self._table.find(address).id]
+        return unit
+
+    @property
     def session_id(self) -> int | None:
         """The engine's number for the connected front-end."""
         return self._transport.session_id if self._transport else None
@@ -128,8 +142,10 @@ class Adapter:
         )
         gate.open(GateReason.NEW)
 
-    async def detach(self, address: Address) -> bool:
+    async def detach(self, address: Address, *, patience: float = DETACH_PATIENCE) -> bool:
         """Take the unit at an address away, and tell the guest that is there.
+
+        Commands in flight may take `patience` seconds to end by themselves.
 
         True: all its commands have ended. False: the kernel still holds one, so that the unit's
         file must not be closed.
@@ -146,7 +162,7 @@ class Adapter:
             gate = self._host.gate(mapping.id)
             gate.shut(GateReason.DRAINING)
             try:
-                async with asyncio.timeout(DETACH_PATIENCE):
+                async with asyncio.timeout(patience):
                     await gate.close(GateReason.DRAINING)
             except TimeoutError:
                 log.info("%s: commands are ended for its removal", address)

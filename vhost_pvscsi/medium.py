@@ -76,6 +76,13 @@ class Medium:
                 )
             )
 
+    def close(self) -> None:
+        """Let go of it: its file is closed and unlocked when nobody in the engine has it either.
+
+        It must not be used any more.
+        """
+        del self.handle
+
     @property
     def write_policy(self) -> str:
         """How writes reach the host: `nowait`, `inline`, `io_uring`, `pool` or `memory`."""

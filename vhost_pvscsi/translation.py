@@ -74,8 +74,8 @@ class Table:
     def __len__(self) -> int:
         return len(self._by_id)
 
-    def attach(self, address: Address, unit: LogicalUnit, mapping_id: int) -> Table:
-        """Make the table that has a unit at an address besides.
+    def check_free(self, address: Address) -> None:
+        """Check that a unit can be attached at an address.
 
         Raises:
             ConfigurationError: the address is another host's, or taken.
@@ -88,6 +88,15 @@ class Table:
                 f"{target.entries[address.lun].unit.name}",
                 hint=f"detach it first, or attach at another LUN: {self._free(address, target)}",
             )
+
+    def attach(self, address: Address, unit: LogicalUnit, mapping_id: int) -> Table:
+        """Make the table that has a unit at an address besides.
+
+        Raises:
+            ConfigurationError: as `check_free`.
+        """
+        self.check_free(address)
+        target = self._targets.get(address.target, _NO_TARGET)
         if mapping_id == NO_MAPPING or mapping_id in self._by_id:
             msg = f"mapping id {mapping_id} is not new"
             raise ValueError(msg)
@@ -98,22 +107,32 @@ class Table:
             {**self._by_id, mapping_id: entry},
         )
 
-    def detach(self, address: Address) -> Table:
-        """Make the table that has nothing at an address.
+    def find(self, address: Address) -> Mapping:
+        """Look up what an operator means by an address.
 
         Raises:
-            ConfigurationError: nothing is attached there.
+            ConfigurationError: nothing is attached there, or the address is another host's.
         """
         self._check_host(address)
         target = self._targets.get(address.target, _NO_TARGET)
-        gone = target.entries.get(address.lun)
-        if gone is None:
+        entry = target.entries.get(address.lun)
+        if entry is None:
             near = [str(Address(*_place(address), lun)) for lun in target.luns[:_HINTS]]
             raise ConfigurationError(
                 f"virtual host {self.host} has nothing at {address}",
                 hint=f"target {address.target} has {', '.join(near) or 'nothing at all'}"
                 + (", ..." if len(target.luns) > _HINTS else ""),
             )
+        return self._mapping(entry, target)
+
+    def detach(self, address: Address) -> Table:
+        """Make the table that has nothing at an address.
+
+        Raises:
+            ConfigurationError: as `find`.
+        """
+        gone = self.find(address)
+        target = self._targets[address.target]
         return self._with(
             address.target,
             _Target(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,7 +14,7 @@ from vhost_pvscsi.devices import allocation
 from vhost_pvscsi.devices.emulated.description import DiskGeometry, derive_identity
 from vhost_pvscsi.devices.emulated.disk import EmulatedDisk, Neighbours
 from vhost_pvscsi.devices.faults.file import load_rules
-from vhost_pvscsi.devices.opening import Backing, open_backing
+from vhost_pvscsi.devices.opening import open_backing
 from vhost_pvscsi.devices.pdev import Kind, LunSpec
 from vhost_pvscsi.errors import DeviceBusyError
 from vhost_pvscsi.medium import Medium
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from vhost_pvscsi.devices.faults.rule import Rule
     from vhost_pvscsi.devices.nonvolatile import StateDirectory
+    from vhost_pvscsi.devices.unit import AttachableUnit
     from vhost_pvscsi.engine import Engine
     from vhost_pvscsi.scsi.request import Reply, Request
 
@@ -46,8 +49,7 @@ class Units:
         # Their own, so that copies keep no flush waiting. They begin with the first copy.
         self._copy_threads = ThreadPoolExecutor(COPY_THREADS, "copy")
         self._state = state
-        self._shared: dict[str, tuple[LunSpec, EmulatedDisk]] = {}
-        self._open: list[Backing] = []
+        self._known: list[_Known] = []
 
     def make(self, spec: LunSpec) -> EmulatedDisk:
         """Make the unit of a LUN, or find the one that it shares.
@@ -58,26 +60,31 @@ class Units:
             DeviceBusyError: another program, or a LUN that does not share, has it.
         """
         key = _share_key(spec)
-        if known := self._shared.get(key):
-            return _join(spec, *known)
-        unit = self._make_disk(spec)
-        if spec.options.share or spec.kind is Kind.PATH:
-            self._shared[key] = spec, unit
+        for known in self._known:
+            if known.key == key:
+                return _join(spec, known.spec, known.unit)
+        with contextlib.ExitStack() as undo:
+            unit = self._make_disk(spec, undo)
+            self._known.append(_Known(key, spec, unit, undo.pop_all()))
         return unit
+
+    def release(self, unit: AttachableUnit) -> None:
+        """Close what a unit stands on; it is attached nowhere, and its commands have ended."""
+        for known in [known for known in self._known if known.unit is unit]:
+            self._known.remove(known)
+            known.held.close()
 
     def close(self) -> None:
         """Close all files."""
         self._copy_threads.shutdown()
-        for backing in self._open:
-            backing.close()
-        self._open.clear()
-        self._shared.clear()
+        for known in self._known:
+            known.held.close()
+        self._known.clear()
 
-    def _make_disk(self, spec: LunSpec) -> EmulatedDisk:
+    def _make_disk(self, spec: LunSpec, held: contextlib.ExitStack) -> EmulatedDisk:
         if spec.kind is not Kind.PATH:
-            return self._in_memory(spec)
-        backing = open_backing(spec)
-        self._open.append(backing)
+            return self._in_memory(spec, held)
+        backing = held.enter_context(open_backing(spec))
         medium = Medium.file(
             backing.fd,
             size=backing.size,
@@ -117,9 +124,9 @@ class Units:
 
         # The kernel does not tell of holes in a block device.
         find = None if backing.block_device else find_runs
-        return self._disk(spec, backing.identity_source, geometry, medium, flush, find)
+        return self._disk(spec, backing.identity_source, geometry, medium, held, flush, find)
 
-    def _in_memory(self, spec: LunSpec) -> EmulatedDisk:
+    def _in_memory(self, spec: LunSpec, held: contextlib.ExitStack) -> EmulatedDisk:
         assert spec.size is not None  # pdev.py gives every RAM and NULL one
         make = Medium.ram if spec.kind is Kind.RAM else Medium.null
         options = spec.options
@@ -138,7 +145,7 @@ class Units:
             removable=options.removable,
             unmap=not options.read_only,
         )
-        return self._disk(spec, spec.identity_source, geometry, medium, None)
+        return self._disk(spec, spec.identity_source, geometry, medium, held)
 
     def _disk(
         self,
@@ -146,7 +153,8 @@ class Units:
         source: str,
         geometry: DiskGeometry,
         medium: Medium,
-        flush: Callable[[], Awaitable[None]] | None,
+        held: contextlib.ExitStack,
+        flush: Callable[[], Awaitable[None]] | None = None,
         find_runs: allocation.FindRuns | None = None,
     ) -> EmulatedDisk:
         identity = derive_identity(source, serial=spec.options.serial, wwn=spec.options.wwn)
@@ -154,7 +162,11 @@ class Units:
         async def execute(request: Request) -> Reply:
             return await self._engine.execute(medium, request)
 
-        memory = self._state.unit(identity.naa) if self._state else None
+        held.callback(medium.close)
+        memory = None
+        if self._state is not None:
+            memory = self._state.unit(identity.naa)
+            held.callback(self._state.release, identity.naa)
         return EmulatedDisk(
             spec.pdev,
             identity,
@@ -180,6 +192,16 @@ def _fault_rules(spec: LunSpec) -> tuple[Rule, ...]:
             "%s: %s fails on purpose: %d fault rules are set", spec.address, spec.pdev, len(rules)
         )
     return rules
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A unit, who asked for it first, and what is given back with it."""
+
+    key: str
+    spec: LunSpec
+    unit: EmulatedDisk
+    held: contextlib.ExitStack
 
 
 def _share_key(spec: LunSpec) -> str:

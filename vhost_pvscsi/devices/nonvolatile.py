@@ -117,6 +117,10 @@ class StateDirectory:
         path = self._path / f"{naa.hex()}.json"
         return UnitMemory(path, _load(path))
 
+    def release(self, naa: bytes) -> None:
+        """Forget that a unit of that identifier is there; its file stays."""
+        self._units.discard(naa)
+
     def close(self) -> None:
         """Let another daemon have it."""
         os.close(self._lock)

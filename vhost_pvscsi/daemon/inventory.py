@@ -1,0 +1,243 @@
+"""The virtual hosts of a daemon and their LUNs, as they come and go while guests run."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from vhost_pvscsi.adapter import Adapter
+from vhost_pvscsi.devices.pdev import parse_pdev
+from vhost_pvscsi.errors import ConfigurationError, DeviceBusyError
+
+from .sockets import Listener, SocketSpec
+from .units import Units
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from vhost_pvscsi.devices.nonvolatile import StateDirectory
+    from vhost_pvscsi.devices.pdev import LunSpec
+    from vhost_pvscsi.devices.unit import AttachableUnit
+    from vhost_pvscsi.engine import Engine
+    from vhost_pvscsi.identity import Address
+
+log = logging.getLogger(__name__)
+
+#: Pause after a failed accept, in seconds, so that a lasting failure does not spin.
+ACCEPT_PAUSE = 0.2
+
+
+@dataclass(slots=True)
+class VirtualHost:
+    """One virtual host: its adapter, and the socket that its front-ends come by."""
+
+    spec: SocketSpec
+    adapter: Adapter
+    listener: Listener | None = None
+    accepting: asyncio.Task[None] | None = None
+    serving: set[asyncio.Task[None]] = field(default_factory=set)
+
+
+class Inventory:
+    """All hosts and units. Changes come one after the other, whoever asks for them."""
+
+    def __init__(self, engine: Engine, state: StateDirectory | None = None) -> None:
+        self._engine = engine
+        self._units = Units(engine, state, self._reached_by)
+        self._hosts: dict[int, VirtualHost] = {}
+        self._changing = asyncio.Lock()
+
+    @property
+    def hosts(self) -> tuple[VirtualHost, ...]:
+        """All virtual hosts, by number."""
+        return tuple(self._hosts[number] for number in sorted(self._hosts))
+
+    def make_host(self, spec: SocketSpec) -> VirtualHost:
+        """Make a host that nobody can reach yet.
+
+        Raises:
+            ConfigurationError: there is one of that number.
+        """
+        if spec.host in self._hosts:
+            raise ConfigurationError(
+                f"virtual host {spec.host} is there already, at {self._hosts[spec.host].spec}",
+                hint="detach it first, or take another number",
+            )
+        host = VirtualHost(spec, Adapter(self._engine, spec.host, self._peers))
+        self._hosts[spec.host] = host
+        return host
+
+    def open_socket(self, host: VirtualHost) -> None:
+        """Make or adopt its socket; nobody is served yet.
+
+        Raises:
+            DeviceError: it cannot be had.
+        """
+        host.listener = Listener(host.spec)
+
+    def serve(self, host: VirtualHost) -> asyncio.Task[None]:
+        """Serve front-ends; the task ends when no more can come."""
+        assert host.listener is not None
+        what = "listening on" if host.listener.listening else "connected on"
+        log.info("%s %s (virtual host %d)", what, host.spec, host.spec.host)
+        host.accepting = asyncio.create_task(self._take_front_ends(host, host.listener))
+        return host.accepting
+
+    async def attach_host(self, number: int, path: Path) -> None:
+        """Add a host while others are served.
+
+        Raises:
+            ConfigurationError: there is one of that number.
+            DeviceError: its socket cannot be made.
+        """
+        async with self._changing:
+            host = self.make_host(SocketSpec(number, path=path))
+            try:
+                self.open_socket(host)
+            except BaseException:
+                del self._hosts[number]
+                host.adapter.close()
+                raise
+            self.serve(host)
+
+    async def detach_host(self, number: int, *, force: bool, patience: float) -> None:
+        """End a host: its guest is let go when its commands have ended, then its LUNs go.
+
+        `force` ends commands at once, `patience` (seconds) those that take longer.
+
+        Raises:
+            ConfigurationError: there is none of that number.
+            DeviceBusyError: a guest is connected, and `force` is not given.
+        """
+        async with self._changing:
+            host = self._host(number)
+            if host.adapter.session_id is not None and not force:
+                raise DeviceBusyError(
+                    f"virtual host {number} has a guest", hint="end the guest first, or force it"
+                )
+            del self._hosts[number]
+            await self._end(host)
+            for mapping in tuple(host.adapter.table):
+                await self._remove(host, mapping.address, 0 if force else patience)
+            host.adapter.close()
+            if host.listener is not None:
+                host.listener.close()
+            log.info("virtual host %d is gone", number)
+
+    async def attach(self, address: Address, pdev: str) -> None:
+        """Attach `PDEV[,option...]` at an address, while guests run.
+
+        Raises:
+            ConfigurationError: the address is taken or its host unknown, or PDEV cannot be used.
+            DeviceError: PDEV cannot be opened.
+            DeviceBusyError: another program, or a LUN that does not share, has it.
+        """
+        await self.attach_lun(parse_pdev(address, pdev))
+
+    async def attach_lun(self, spec: LunSpec) -> None:
+        """Attach a LUN; raises as `attach`."""
+        async with self._changing:
+            adapter = self._host(spec.address.host).adapter
+            adapter.table.check_free(spec.address)
+            unit = self._units.make(spec)
+            try:
+                await adapter.attach(spec.address, unit)
+            except BaseException:
+                self._let_go(unit)
+                raise
+            log.info("%s: attached %s", spec.address, spec.pdev)
+
+    async def detach(self, address: Address, *, force: bool, patience: float) -> None:
+        """Detach the LUN at an address; its commands may take `patience` seconds to end.
+
+        Raises:
+            ConfigurationError: nothing is attached there.
+        """
+        async with self._changing:
+            host = self._host(address.host)
+            await self._remove(host, address, 0 if force else patience)
+            log.info("%s: detached", address)
+
+    async def drain(self) -> None:
+        """Take no more front-ends, and let those that are there go when their commands end."""
+        for host in self.hosts:
+            if host.accepting is not None:
+                host.accepting.cancel()
+        await asyncio.gather(*(self._end(host) for host in self.hosts))
+
+    def close(self) -> None:
+        """Give everything back. All front-ends have gone."""
+        for host in self.hosts:
+            host.adapter.close()
+            if host.listener is not None:
+                host.listener.close()
+        self._hosts.clear()
+        self._units.close()
+
+    async def _end(self, host: VirtualHost) -> None:
+        if host.accepting is not None:
+            host.accepting.cancel()
+        await host.adapter.drain()
+        if host.serving:
+            await asyncio.wait(host.serving)
+
+    async def _remove(self, host: VirtualHost, address: Address, patience: float) -> None:
+        unit = host.adapter.unit_at(address)
+        if await host.adapter.detach(address, patience=patience):
+            self._let_go(unit)
+        else:
+            # The kernel has guests' pages still: its descriptor must not go to another file.
+            log.error("%s: a command does not end: its file stays open", address)
+
+    def _let_go(self, unit: AttachableUnit) -> None:
+        if not any(self._peers(unit)):
+            self._units.release(unit)
+
+    def _host(self, number: int) -> VirtualHost:
+        host = self._hosts.get(number)
+        if host is None:
+            known = ", ".join(map(str, sorted(self._hosts))) or "none"
+            raise ConfigurationError(f"there is no virtual host {number}", hint=f"there is {known}")
+        return host
+
+    def _peers(self, unit: AttachableUnit) -> Iterator[tuple[Adapter, Address]]:
+        """All places that a unit is attached at: the tables know, nobody else keeps a list."""
+        return (
+            (host.adapter, mapping.address)
+            for host in self._hosts.values()
+            for mapping in host.adapter.table
+            if mapping.unit is unit
+        )
+
+    def _reached_by(self, nexus: str) -> Iterator[AttachableUnit]:
+        return (
+            unit
+            for host in self._hosts.values()
+            if host.adapter.nexus == nexus
+            for unit in host.adapter.units
+        )
+
+    async def _take_front_ends(self, host: VirtualHost, listener: Listener) -> None:
+        if not listener.listening:
+            await asyncio.shield(self._start_serving(host, listener.socket))
+            return
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, _ = await loop.sock_accept(listener.socket)
+            except OSError as error:
+                # Out of descriptors, or the peer is gone already: the next one may do better.
+                log.error("host %d: accept: %s", host.spec.host, error)  # noqa: TRY400
+                await asyncio.sleep(ACCEPT_PAUSE)
+                continue
+            self._start_serving(host, connection)
+
+    def _start_serving(self, host: VirtualHost, connection: socket.socket) -> asyncio.Task[None]:
+        task = asyncio.create_task(host.adapter.serve(connection))
+        host.serving.add(task)
+        task.add_done_callback(host.serving.discard)
+        return task
