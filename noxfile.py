@@ -126,9 +126,10 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Write the man pages and the table of commands again from their declarations."""
+    """Write the man pages and the tables of commands again from their declarations."""
     session.run(sys.executable, "-m", "docs.man", external=True)
     session.run(sys.executable, "docs/commands.py", external=True)
+    session.run(sys.executable, "-m", "docs.sg3_utils", external=True)
 
 
 @nox.session(venv_backend="venv")

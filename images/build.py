@@ -1,6 +1,6 @@
 """Build the guest: `python -m images.build [--refresh]`.
 
-Makes `vmlinux` and `initramfs.cpio` from Debian's packages as manifest.toml says,
+Makes `vmlinux`, `vmlinuz` and `initramfs.cpio` from Debian's packages as manifest.toml says,
 and `guest.lock.json`, which names every package in its version and digest. A second
 call finds all of it done. Nothing is installed, and root is not needed.
 """
@@ -39,6 +39,8 @@ class GuestImage:
 
     kernel: Path
     initramfs: Path
+    #: The same kernel as a boot loader wants it, a bzImage.
+    bzimage: Path
 
 
 def build(*, refresh: bool = False, report: Callable[[str], None] = lambda _: None) -> GuestImage:
@@ -49,7 +51,7 @@ def build(*, refresh: bool = False, report: Callable[[str], None] = lambda _: No
         if refresh or not cache.is_current(folder, stamp):
             _Builder(folder, report).build(refresh=refresh)
             cache.complete(folder, stamp)
-    return GuestImage(folder / "vmlinux", folder / "initramfs.cpio")
+    return GuestImage(folder / "vmlinux", folder / "initramfs.cpio", folder / "vmlinuz")
 
 
 def private_apt(plan: manifest.Manifest, *, refresh: bool = False) -> archive.PrivateApt:
@@ -117,6 +119,7 @@ class _Builder:
         self._report("kernel")
         image = next((unpacked / "boot").glob("vmlinuz-*"))
         (self._folder / "vmlinux").write_bytes(kernel.extract_vmlinux(image))
+        shutil.copyfile(image, self._folder / "vmlinuz")
         release = image.name.removeprefix("vmlinuz-")
         modules = kernel.ModuleSet(unpacked / "lib" / "modules" / release)
         modules.add(self._plan.kernel_modules)

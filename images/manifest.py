@@ -34,6 +34,9 @@ class Manifest:
     qemu_suites: dict[str, str]
     qemu_wanted: tuple[str, ...]
     qemu_kept: tuple[str, ...]
+    boot_suite: str
+    boot_packages: tuple[str, ...]
+    boot_kept: tuple[str, ...]
 
 
 def load(path: Path = PATH) -> Manifest:
@@ -58,4 +61,7 @@ def load(path: Path = PATH) -> Manifest:
         qemu_suites={version: entry["suite"] for version, entry in raw["qemu"].items()},
         qemu_wanted=tuple(raw["qemu-packages"]["wanted"]),
         qemu_kept=tuple(raw["qemu-packages"]["kept"]),
+        boot_suite=raw["boot"]["suite"],
+        boot_packages=tuple(raw["boot"]["packages"]),
+        boot_kept=tuple(raw["boot"]["kept"]),
     )

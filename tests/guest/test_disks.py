@@ -165,7 +165,7 @@ def test_deleted_files_give_their_blocks_back(guest: Machine, image: Path) -> No
 
 def test_verify_on_two_targets_over_several_queues(guest: Machine) -> None:
     one, two = disks.find(guest, FILE), disks.find(guest, RAM)
-    before = _interrupts(guest)
+    before = disks.queue_interrupts(guest)
     job = "--rw=randwrite --bs=4k-64k --bs_unaligned=0 --iodepth=16 --ioengine=io_uring --direct=1"
     guest.console.check(
         f"fio {job} --size=12m --verify=crc32c --do_verify=1 --verify_fatal=1 --verify_dump=0"
@@ -175,7 +175,9 @@ def test_verify_on_two_targets_over_several_queues(guest: Machine) -> None:
         f" --name=d --filename={two.node} --offset=16m --cpus_allowed=1",
         timeout=180,
     )
-    busy = [queue for queue, count in _interrupts(guest).items() if count > before[queue]]
+    busy = [
+        queue for queue, count in disks.queue_interrupts(guest).items() if count > before[queue]
+    ]
     assert len(busy) >= 2, before
     assert "I/O error" not in guest.console.check("dmesg")
 
@@ -201,12 +203,3 @@ def test_unit_reset_is_carried_out(guest: Machine) -> None:
     disk = disks.find(guest, RAM)
     guest.console.check(f"sg_reset -N -d {disk.node}")
     guest.console.check(f"dd if={disk.node} of=/dev/null bs=1M count=4")
-
-
-def _interrupts(guest: Machine) -> dict[str, int]:
-    # One interrupt for each queue; Linux gives all of them the same name.
-    counts: dict[str, int] = {}
-    for line in guest.console.check("cat /proc/interrupts").splitlines():
-        if found := re.match(r"\s*(\d+):((?:\s+\d+)+)\s.*virtio\d+-request", line):
-            counts[found[1]] = sum(map(int, found[2].split()))
-    return counts

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.harness.console import GuestConsole
 from tests.harness.errors import CommandFailedError, CommandTimeoutError, GuestLostError
 from tests.harness.evidence import Collector
 from tests.harness.machine import Machine, MachineSpec
@@ -48,6 +51,15 @@ def test_command_that_hangs_is_ended_and_the_guest_goes_on(guest: Machine) -> No
         guest.console.run("echo before; sleep 1000", timeout=1.0)
     assert guest.console.check("echo after") == "after\n"
     assert "sleep 1000" not in guest.console.check("ps")
+
+
+def test_firmware_on_the_line_is_not_taken_for_the_guest() -> None:
+    boot_id = "01234567-89ab-cdef-0123-456789abcdef"
+    ours, theirs = socket.socketpair()
+    with theirs, closing(GuestConsole(ours)) as console:
+        theirs.sendall(b"\x1b[2JBdsDxe: loading Boot0001\r\nnot ready yet\n")
+        theirs.sendall(f"\x1b[01;01Hready {boot_id}\n".encode())
+        assert console.wait_ready(timeout=5.0) == boot_id
 
 
 def test_disk_is_there_when_the_guest_is(guest: Machine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import select
 import time
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 #: How long an ended command may take to be gone.
 _GRACE = 20.0
 _READ_SIZE = 65536
+#: What the kernel has in /proc/sys/kernel/random/boot_id.
+_BOOT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +40,10 @@ class GuestConsole:
         """Wait until the guest has booted; return the boot's own id."""
         deadline = time.monotonic() + timeout
         while True:
-            # Before the agent speaks, a resetting machine may leave noise on the line.
+            # Before the agent speaks, firmware and a resetting machine leave noise on the line.
             line = self._line(deadline, "the guest to boot")
-            word, _, boot_id = line.rpartition("ready ")
-            if boot_id and word != line:
+            _, said, boot_id = line.rpartition("ready ")
+            if said and _BOOT_ID.fullmatch(boot_id):
                 self._transcript.append(f"# booted, {boot_id}\n")
                 return boot_id
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -66,3 +67,15 @@ def find(machine: Machine, target: int, lun: int = 0) -> GuestDisk:
         seen = machine.console.run("lsscsi").output
         raise GuestLostError(f"the guest has no disk at 0:{target}:{lun}:\n{seen}")
     return GuestDisk(machine, listed.output.strip().rpartition("/")[2])
+
+
+def queue_interrupts(machine: Machine) -> dict[str, int]:
+    """Return interrupt number = count, of every request queue of the machine's adapters.
+
+    Each queue has one of its own; Linux gives all of them the same name.
+    """
+    counts: dict[str, int] = {}
+    for line in machine.console.check("cat /proc/interrupts").splitlines():
+        if found := re.match(r"\s*(\d+):((?:\s+\d+)+)\s.*virtio\d+-request", line):
+            counts[found[1]] = sum(map(int, found[2].split()))
+    return counts

@@ -5,12 +5,20 @@ from __future__ import annotations
 import os
 import sys
 
+from images import boot_disk as disk
 from images import build, qemus
+
+from .machine import kernel_words
 
 
 def guest() -> build.GuestImage:
     """Return the guest image, built first if it is not there."""
     return build.build(report=_report)
+
+
+def boot_disk() -> disk.BootDisk:
+    """Return the disk from which firmware boots that guest, built first if it is not there."""
+    return disk.build(guest(), kernel_words(), report=_report)
 
 
 def qemu(version: str) -> qemus.Qemu:

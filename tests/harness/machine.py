@@ -19,6 +19,7 @@ from .qmp import Qmp
 
 if TYPE_CHECKING:
     import subprocess
+    from collections.abc import Sequence
     from types import TracebackType
 
     from images.build import GuestImage
@@ -37,6 +38,12 @@ _KERNEL_WORDS = (
 )
 _MODULES = ("virtio_pci", "virtio_scsi", "sg", "sd_mod")
 
+
+def kernel_words(modules: Sequence[str] = _MODULES) -> str:
+    """Return the command line of the guest's kernel, with the modules that init loads."""
+    return f"{_KERNEL_WORDS} rig.mods={','.join(modules)}"
+
+
 #: The first QEMUs whose vhost-user-scsi reconnects (features.md of QEMU: 8.2), and in which
 #: the chardev counts milliseconds (9.2).
 _RECONNECTS = (8, 2)
@@ -54,10 +61,13 @@ class Backend:
 
 @dataclass(frozen=True, slots=True)
 class MachineSpec:
-    """All that decides how a guest is started."""
+    """All that decides how a guest is started.
+
+    Without an image firmware seeks one: SeaBIOS, or what `extra` puts in its place.
+    """
 
     qemu: Qemu
-    image: GuestImage
+    image: GuestImage | None
     config: str
     backends: tuple[Backend, ...] = ()
     accelerator: str = TCG
@@ -69,7 +79,6 @@ class MachineSpec:
 
     def command_line(self) -> list[str]:
         """Return the command, but for the three channels that `Machine` adds."""
-        words = f"{_KERNEL_WORDS} rig.mods={','.join(self.modules)}"
         memory = f"memory-backend-memfd,id=mem,size={self.memory_mib}M,share=on"
         # fmt: off
         command = [
@@ -82,11 +91,11 @@ class MachineSpec:
             "-cpu", "host" if self.accelerator == "kvm" else "Nehalem",
             "-m", f"{self.memory_mib}M",
             "-object", memory,
-            "-kernel", str(self.image.kernel),
-            "-initrd", str(self.image.initramfs),
-            "-append", words,
         ]
         # fmt: on
+        if self.image is not None:
+            command += ["-kernel", str(self.image.kernel), "-initrd", str(self.image.initramfs)]
+            command += ["-append", kernel_words(self.modules)]
         if self.smp is not None:
             command += ["-smp", str(self.smp)]
         if self.queues is not None:

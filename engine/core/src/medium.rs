@@ -160,8 +160,8 @@ impl Medium {
             Command::Write { lba, blocks, fua } => {
                 let (offset, length) = self.extent(lba, blocks.into())?;
                 transferable(length)?;
-                needs(&chain.data_out, length)?;
                 self.writable()?;
+                needs(&chain.data_out, length)?;
                 Ok(self.write(offset, length, fua, chain))
             }
             Command::Flush { lba, blocks } => {
@@ -188,8 +188,8 @@ impl Medium {
                 self.plan_write_same(lba, blocks, unmap, no_data, chain)
             }
             Command::Unmap { length } => {
-                needs(&chain.data_out, length.into())?;
                 self.writable()?;
+                needs(&chain.data_out, length.into())?;
                 Ok(Step::Slow(Slow::Unmap { length }))
             }
         }
@@ -229,10 +229,10 @@ impl Medium {
             return Err(Box::new(Outcome::check(INVALID_FIELD_IN_CDB)));
         }
         let (offset, length) = self.extent(lba, blocks.into())?;
+        self.writable()?;
         if !no_data {
             needs(&chain.data_out, self.block_size.into())?;
         }
-        self.writable()?;
         Ok(Step::Slow(Slow::WriteSame { offset, length, unmap, no_data }))
     }
 
@@ -277,8 +277,8 @@ impl Medium {
         let (offset, length) = self.extent(lba, blocks.into())?;
         // At most 2 * 2^32 * 2^16.
         transferable(length * copies)?;
-        needs(&chain.data_out, length * copies)?;
         self.writable()?;
+        needs(&chain.data_out, length * copies)?;
         Ok((offset, length))
     }
 

@@ -45,10 +45,6 @@ impl Worker {
             slot.address.and_then(|(target, lun)| map.and_then(|map| map.find(target, lun)));
         slot.generation = map.map_or(0, |map| map.generation);
         slot.mapping = entry.map_or(0, |entry| entry.mapping);
-        if slot.data_in > 0 && slot.data_out > 0 {
-            // virtio 1.2, 5.6.6.1.1: without VIRTIO_SCSI_F_INOUT, which is not offered.
-            return self.finish(id, queue, slot_id, Outcome::of(Service::Failure));
-        }
         let opcode = slot.cdb[0];
         let short = entry.is_some_and(|entry| entry.short_road.contains(opcode));
         if let (true, Some(entry), Some(access)) = (short, entry, cdb::access(opcode)) {

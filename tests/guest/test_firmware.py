@@ -1,0 +1,128 @@
+"""Firmware loads a guest from our LUN: kernel, initramfs and all, without QEMU's -kernel.
+
+SeaBIOS drives a modern virtio device. OVMF (edk2's VirtioScsiDxe) drives a transitional one
+by its legacy interface, and one without that by the modern one; it asks for no features, so
+both virtio's old rings and plain new ones are tried here.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.harness import disks, images
+from tests.harness.machine import Backend, Machine, MachineSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from images.boot_disk import BootDisk
+    from images.qemus import Qemu
+    from tests.harness.daemon import Daemon
+    from tests.harness.evidence import Collector
+
+pytestmark = pytest.mark.guest
+
+#: A driver's choice in the daemon's log: QEMU passes it on when the driver has made it.
+CHOICE = re.compile(r"SET_FEATURES: 2>, body=Number\(value=(\d+)\)")
+#: virtio 1.2, 6.3: what no legacy driver says; 5.6.3: what Linux asks for and firmware not.
+VERSION_1, HOTPLUG = 1 << 32, 1 << 1
+
+
+@dataclass(frozen=True)
+class Firmware:
+    """A firmware, which loader it starts, and how it drives the adapter."""
+
+    name: str
+    loader: str
+    uefi: bool
+    modern: bool
+    options: tuple[str, ...] = ()
+
+
+FIRMWARE = [
+    Firmware("seabios", "i386-pc", uefi=False, modern=True),
+    Firmware("ovmf-legacy", "x86_64-efi", uefi=True, modern=False),
+    Firmware(
+        "ovmf-modern",
+        "x86_64-efi",
+        uefi=True,
+        modern=True,
+        options=("-set", "device.scsi0.disable-legacy=on"),
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def boot_disk() -> BootDisk:
+    return images.boot_disk()
+
+
+@pytest.fixture(scope="module")
+def luns(boot_disk: BootDisk) -> list[str]:
+    # It is the cache's own: nobody may write it.
+    return [f"0:0:0:0={boot_disk.image},ro"]
+
+
+@pytest.fixture(scope="module")
+def daemon_options() -> list[str]:
+    return ["--log-level", "debug"]
+
+
+@pytest.fixture(params=FIRMWARE, ids=lambda firmware: firmware.name)
+def firmware(request: pytest.FixtureRequest) -> Firmware:
+    return request.param
+
+
+@pytest.fixture
+def booted(
+    qemu: Qemu,
+    accelerator: str,
+    daemon: Daemon,
+    boot_disk: BootDisk,
+    firmware: Firmware,
+    tmp_path: Path,
+    evidence: Collector,
+) -> Iterator[Machine]:
+    """A guest that only the adapter's target 0, LUN 0 can have given to the firmware."""
+    options = ["-set", "device.scsi0.bootindex=0", *firmware.options]
+    if firmware.uefi:
+        variables = shutil.copy(boot_disk.ovmf_variables, tmp_path)
+        flash = "if=pflash,format=raw"
+        options += ["-drive", f"{flash},unit=0,readonly=on,file={boot_disk.ovmf_code}"]
+        options += ["-drive", f"{flash},unit=1,file={variables}"]
+    spec = MachineSpec(
+        qemu,
+        None,
+        "q35-vhost-user-scsi",
+        (Backend(daemon.socket),),
+        accelerator=accelerator,
+        extra=tuple(options),
+    )
+    with Machine(spec) as machine, evidence.watch(machine):
+        yield machine.boot()
+
+
+def test_firmware_boots_a_guest_from_the_lun(
+    daemon: Daemon, firmware: Firmware, booted: Machine
+) -> None:
+    words = booted.console.check("cat /proc/cmdline").split()
+    assert f"rig.loader={firmware.loader}" in words
+    assert (booted.console.run("test -d /sys/firmware/efi").status == 0) == firmware.uefi
+    disk = disks.find(booted, 0)
+    assert "VHPVSCSI" in booted.console.check(f"sg_inq {disk.generic}")
+    partitions = booted.console.check("cat /proc/partitions").split()
+    assert [disk.name, f"{disk.name}1"] == [name for name in partitions if name.startswith("sd")]
+    # What the loader said of the disk it lies on is true of this one.
+    mark = booted.console.check(f"hexdump -s 440 -n 4 -e '4/1 \"%02x\"' {disk.node}")
+    assert f"rig.disk={mark}" in words
+    _, its_log = daemon.log().rsplit("a front-end has connected", 1)
+    choices = [int(found) for found in CHOICE.findall(its_log)]
+    assert not choices[0] & HOTPLUG, "the first driver was Linux"
+    assert choices[-1] & HOTPLUG, "the last driver was not Linux"
+    assert bool(choices[0] & VERSION_1) == firmware.modern
