@@ -99,6 +99,23 @@ class Daemon:
         if not self._log.wait_for(lambda line: text in line, count=count, timeout=timeout):
             raise DaemonError(f"waited {timeout:g} s for the log line {text!r}:\n{self.log()}")
 
+    def lines_until(
+        self, text: str, *, start: int = 0, count: int = 1, timeout: float = _START_TIMEOUT
+    ) -> list[str]:
+        """Wait until it has logged `count` lines with that text; the lines from `start` to then.
+
+        Lines are counted from its last start.
+
+        Raises:
+            DaemonError: it has not in time.
+        """
+        self._running()
+        assert self._log is not None
+        lines = self._log.follow(start, lambda line: text in line, count=count, timeout=timeout)
+        if lines is None:
+            raise DaemonError(f"waited {timeout:g} s for the log line {text!r}:\n{self.log()}")
+        return lines
+
     def stop(self) -> None:
         """Ask it to end, as an administrator would.
 
@@ -173,6 +190,24 @@ class Daemon:
             self.stop()
         else:
             processes.end(self._process)
+
+
+class LogReader:
+    """Reads a daemon's log piece by piece, from its last start on."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+        self._read = 0
+
+    def until(self, text: str, *, count: int = 1) -> list[str]:
+        """Wait for `count` more lines with that text; all lines that are new, to the last one.
+
+        Raises:
+            DaemonError: they have not come in time.
+        """
+        lines = self._daemon.lines_until(text, start=self._read, count=count)
+        self._read += len(lines)
+        return lines
 
 
 def _says_listening(line: str) -> bool:

@@ -87,7 +87,7 @@ class Pending:
     """A request that is on its way."""
 
     queue: int
-    head: int
+    number: int  #: of the requests of that queue
     out: Buffer
     into: Buffer
     name: str
@@ -101,16 +101,30 @@ class Queue:
         self.ring = ring
         self.kick = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.call = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self.done: dict[int, int] = {}  # head -> bytes written, not asked for yet
+        # By number, because a head is used again before its last request was asked for.
+        self.done: dict[int, int] = {}  # request -> bytes written, not asked for yet
+        self._numbers: dict[int, int] = {}  # head -> request
+        self._offered = 0
+
+    def offer(self, buffers: list[Buffer], *, indirect: bool) -> int:
+        """Make a request available; its number."""
+        self._offered += 1
+        self._numbers[self.ring.offer(buffers, indirect=indirect)] = self._offered
+        return self._offered
 
     def kick_if_wanted(self) -> None:
         """Tell the back-end of the chain just offered, where it wants to be told."""
         if self.ring.kick_wanted():
             os.eventfd_write(self.kick, 1)
 
-    def collect(self) -> None:
-        """Take what has been used."""
-        self.done.update(self.ring.collect())
+    def collect(self) -> bool:
+        """Take what has been used; whether there was anything."""
+        used = self.ring.collect()
+        for head, written in used:
+            # Chains that a test has put into the ring by itself have no number.
+            if (number := self._numbers.pop(head, None)) is not None:
+                self.done[number] = written
+        return bool(used)
 
     def close(self) -> None:
         """Close the eventfds."""
@@ -357,15 +371,15 @@ class FrontEnd:
         self.memory.write(writable.address, b"\xa5" * room)  # so that what nobody wrote is seen
         buffers = _cut(readable, split[0], layout.piece) + _cut(writable, split[1], layout.piece)
         chosen = self.queues[queue]
-        head = chosen.ring.offer(buffers, indirect=layout.indirect)
+        number = chosen.offer(buffers, indirect=layout.indirect)
         chosen.kick_if_wanted()
-        return Pending(queue, head, readable, writable, name)
+        return Pending(queue, number, readable, writable, name)
 
     def wait_bytes(self, pending: Pending, *, deadline: float | None = None) -> tuple[int, bytes]:
         """Wait for any request: bytes written as the ring says, and its whole room."""
         queue = self.queues[pending.queue]
-        self._wait_until(lambda: pending.head in queue.done, queue, pending.name, deadline)
-        written = queue.done.pop(pending.head)
+        self._wait_until(lambda: pending.number in queue.done, queue, pending.name, deadline)
+        written = queue.done.pop(pending.number)
         data = self.memory.read(pending.into.address, pending.into.length)
         self.memory.free(pending.out.address, max(pending.out.length, 1))
         self.memory.free(pending.into.address, max(pending.into.length, 1))
@@ -375,7 +389,7 @@ class FrontEnd:
         """Whether a request has ended, without waiting."""
         queue = self.queues[pending.queue]
         queue.collect()
-        return pending.head in queue.done
+        return pending.number in queue.done
 
     def _wait_until(
         self, done: Callable[[], bool], queue: Queue, what: str, deadline: float | None
@@ -387,9 +401,8 @@ class FrontEnd:
             if done():
                 return
             queue.ring.want_calls()
-            queue.collect()
-            if done():
-                return
+            if queue.collect():
+                continue  # asked too early: for one that had come, not for the next
             # The socket is watched too: a back-end that closes it will not answer any more.
             connection = self.peer.socket.fileno()
             watched = [queue.call, connection] if connection >= 0 else [queue.call]

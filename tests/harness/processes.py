@@ -78,6 +78,24 @@ class LogPump:
                 self._changed.wait(left)
         return True
 
+    def follow(
+        self, start: int, wanted: Callable[[str], bool], *, count: int, timeout: float
+    ) -> list[str] | None:
+        """Wait for `count` lines that are `wanted` from line `start` on; the lines up to then."""
+        deadline = time.monotonic() + timeout
+        position, found = start, 0
+        with self._changed:
+            while True:
+                while position < len(self._lines):
+                    found += wanted(self._lines[position])
+                    position += 1
+                    if found == count:
+                        return self._lines[start:position]
+                left = deadline - time.monotonic()
+                if self._ended or left <= 0:
+                    return None
+                self._changed.wait(left)
+
     def text(self) -> str:
         """Return all that was written so far."""
         with self._changed:

@@ -97,7 +97,7 @@ class SplitRing:
 
     def kick_wanted(self, offered: int = 1) -> bool:
         """Whether the device asks to be told of the last `offered` chains."""
-        _barrier()
+        barrier()
         if not self.event_idx:
             return not self.memory.read_word(self.used) & NO_NOTIFY
         wanted = self.memory.read_word(self.used + 4 + 8 * self.size)
@@ -132,7 +132,7 @@ class SplitRing:
             self.memory.write_word(self.available + 4 + 2 * self.size, index)
         else:
             self.memory.write_word(self.available, 0 if wanted else NO_INTERRUPT)
-        _barrier()
+        barrier()
 
     def write_descriptor(
         self, slot: int, address: int, length: int, *, flags: int = 0, next_: int = 0
@@ -152,7 +152,7 @@ class SplitRing:
 
     def set_available_index(self, index: int) -> None:
         """Say how far the available ring is filled."""
-        _barrier()
+        barrier()
         self.memory.write_word(self.available + 2, index)
 
     def start_at(self, base: int) -> None:
@@ -186,6 +186,7 @@ def _flags(buffer: Buffer, *, last: bool) -> int:
     return (WRITE if buffer.writable else 0) | (0 if last else NEXT)
 
 
-def _barrier() -> None:
+def barrier() -> None:
+    """Order all stores before it and all loads after it."""
     with _BARRIER:
         pass
