@@ -130,6 +130,7 @@ def docs(session: nox.Session) -> None:
     session.run(sys.executable, "-m", "docs.man", external=True)
     session.run(sys.executable, "docs/commands.py", external=True)
     session.run(sys.executable, "-m", "docs.sg3_utils", external=True)
+    session.run(sys.executable, "docs/control.py", external=True)
 
 
 @nox.session(venv_backend="venv")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vhost_pvscsi.__main__ import main, serve
+from vhost_pvscsi.cli.verbs import VERBS
 from vhost_pvscsi.daemon.command import MISUSE, REFUSED
 
 if TYPE_CHECKING:
@@ -35,6 +36,14 @@ _EXIT_STATUS = (
 )
 
 
+#: How the verbs for a running daemon end.
+_VERB_STATUS = (
+    ("0", "Done."),
+    (str(REFUSED), "The daemon refused, or is not there."),
+    (str(MISUSE), "It was asked wrongly; the daemon was not asked."),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """One man page: its name, the command it is about, what else to read."""
@@ -47,7 +56,16 @@ class Page:
 
 
 PAGES = (
-    Page("vhost-pvscsi", "vhost-pvscsi", main, ("vhost-pvscsi-serve", "vhost-user-pvscsi")),
+    Page(
+        "vhost-pvscsi",
+        "vhost-pvscsi",
+        main,
+        (
+            "vhost-pvscsi-serve",
+            "vhost-user-pvscsi",
+            *sorted(f"vhost-pvscsi-{verb.name}" for verb in VERBS),
+        ),
+    ),
     Page(
         "vhost-pvscsi-serve",
         "vhost-pvscsi serve",
@@ -61,6 +79,16 @@ PAGES = (
         serve,
         ("vhost-pvscsi-serve", "qemu"),
         _EXIT_STATUS,
+    ),
+    *(
+        Page(
+            f"vhost-pvscsi-{verb.name}",
+            f"vhost-pvscsi {verb.name}",
+            verb,
+            ("vhost-pvscsi", "vhost-pvscsi-serve"),
+            _VERB_STATUS,
+        )
+        for verb in VERBS
     ),
 )
 

@@ -1,9 +1,10 @@
-"""The console scripts' entry: `serve` is the daemon's."""
+"""The console scripts' entry: `serve` is the daemon's, the other verbs are for a running one."""
 
 from __future__ import annotations
 
 import click
 
+from vhost_pvscsi.cli.verbs import VERBS
 from vhost_pvscsi.daemon.command import serve
 
 __all__ = ["main", "serve"]
@@ -16,6 +17,8 @@ def main() -> None:
 
 
 main.add_command(serve)
+for verb in VERBS:
+    main.add_command(verb)
 
 if __name__ == "__main__":
     main(prog_name="vhost-pvscsi")

@@ -11,18 +11,12 @@ import logging
 from typing import TYPE_CHECKING
 
 from . import pipeline
-from .devices.gates import Cause, Keeper
+from .devices.gates import Cause
 from .engine import Engine, Gate, GateReason, MapEntry
 from .errors import ProtocolError, RingError
 from .scsi import sense
-from .scsi.request import (
-    ManagementOutcome,
-    Reply,
-    Request,
-    Service,
-    TaskFunction,
-    TaskManagement,
-)
+from .scsi.request import ManagementOutcome, Reply, Request, Service, TaskManagement
+from .tasks import Attachment, Tasks
 from .translation import Mapping, Table
 from .transports.base import Announcement, Happening
 from .transports.connection import Connection
@@ -37,17 +31,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: How long a task management function waits for the kernel to let go of a command. Linux
-#: guests give up on a TMF after 30 s or so and then reset harder.
-TMF_DEADLINE = 20.0
-
-#: How long `detach` lets commands of workers end by themselves before it ends them.
+#: How long `detach` lets commands of workers end by themselves before it ends them, in seconds.
 DETACH_PATIENCE = 2.0
 
 #: Parameters changed: capacity, mode parameters, reservations... (SPC-5, "ASC and ASCQ").
 _PARAMETERS_CHANGED = 0x2A
 
 _GATE_REASONS = {cause: GateReason[cause.name] for cause in Cause}
+
+#: Causes that do not concern commands which are in the task set already: these go on (SAM-5
+#: 5.14; SPC-5 5.14.1). A guest's slow command must not hold another guest's PREEMPT up.
+_LETS_GO_ON = frozenset({Cause.ATTENTION, Cause.RESERVATION})
 
 
 class Adapter:
@@ -58,19 +52,20 @@ class Adapter:
         engine: Engine,
         number: int,
         peers: Callable[[AttachableUnit], Iterable[tuple[Adapter, Address]]],
+        on_front_end: Callable[[bool], None] = lambda _: None,
     ) -> None:
-        """Make an empty host; `peers` finds all places that a unit is attached at."""
+        """Make an empty host; `peers` finds all places that a unit is attached at.
+
+        `on_front_end` is called when a front-end comes (True) and goes.
+        """
+        self._on_front_end = on_front_end
         self.number = number
         self.nexus = f"host{number}"
         self._engine = engine
-        self._peers = peers
         self._host = engine.add_host(self.nexus, self)
-        self._table = Table(number)
-        self._attached: dict[int, tuple[AttachableUnit, Keeper]] = {}
-        self._unwatch: dict[int, Callable[[], None]] = {}
+        self._tasks = Tasks(self._host, Table(number), peers)
         # Orders changes of the table: each is made from the last one.
         self._changing = asyncio.Lock()
-        self._offline: set[int] = set()
         self._held: dict[int, asyncio.Task[Reply]] = {}
         self._transport: VhostUserTransport | None = None
         self._departed = asyncio.Event()
@@ -82,12 +77,12 @@ class Adapter:
     @property
     def table(self) -> Table:
         """What is attached, as it stands now."""
-        return self._table
+        return self._tasks.table
 
     @property
     def units(self) -> Iterator[AttachableUnit]:
-        """Every unit that is attached, as often as it is."""
-        return (unit for unit, _ in self._attached.values())
+        """Every unit that a command may come to, as often as it is attached."""
+        return (self._tasks.attached[mapping.id].unit for mapping in self.table)
 
     def unit_at(self, address: Address) -> AttachableUnit:
         """The unit at an address.
@@ -95,13 +90,21 @@ class Adapter:
         Raises:
             ConfigurationError: nothing is attached there.
         """
-        unit, _ = self._attached[self._table.find(address).id]
-        return unit
+        return self._tasks.attached[self.table.find(address).id].unit
 
     @property
     def session_id(self) -> int | None:
         """The engine's number for the connected front-end."""
         return self._transport.session_id if self._transport else None
+
+    def is_offline(self, mapping_id: int) -> bool:
+        """Whether a mapping has a command that did not end when it should have."""
+        return mapping_id in self._tasks.offline
+
+    async def abort_all(self) -> None:
+        """End all commands of this host's front-end."""
+        for attachment in tuple(self._tasks.attached.values()):
+            await self._tasks.abort(attachment, Service.ABORTED)
 
     def gate(self, mapping_id: int) -> Gate:
         """The gate of one of its mappings."""
@@ -119,27 +122,31 @@ class Adapter:
 
     async def _attach(self, address: Address, unit: AttachableUnit) -> None:
         mapping_id = self._engine.new_mapping()
-        table = self._table.attach(address, unit, mapping_id)
+        table = self.table.attach(address, unit, mapping_id)
         # The engine first: until our own table has the mapping, its commands find an absent unit.
         await self._tell_engine(table)
         gate = self._host.gate(mapping_id)
 
         async def keep(cause: Cause, shut: bool) -> None:
             if shut:
-                await gate.close(_GATE_REASONS[cause])
+                await gate.close(_GATE_REASONS[cause], wait=cause not in _LETS_GO_ON)
             else:
                 gate.open(_GATE_REASONS[cause])
 
         async def end() -> None:
-            await self.abort_unit(address, Service.ABORTED)
+            if mapping_id in self._tasks.attached:
+                await self._tasks.abort(self._tasks.attached[mapping_id], Service.ABORTED)
 
-        await unit.connect(self.nexus, keep, end)
-        self._attached[mapping_id] = unit, keep
-        self._table = table
+        try:
+            await unit.connect(self.nexus, keep, end)
+        except BaseException:
+            unit.disconnect(self.nexus, keep)
+            raise
+        unwatch = unit.watch(self.nexus, lambda code: self._note_attention(attachment, code))
+        attachment = Attachment(mapping_id, address, unit, keep, unwatch)
+        self._tasks.attached[mapping_id] = attachment
+        self._tasks.table = table
         # Only now may workers finish its commands: everything that shuts the gate has done so.
-        self._unwatch[mapping_id] = unit.watch(
-            self.nexus, lambda code: self._note_attention(address, code)
-        )
         gate.open(GateReason.NEW)
 
     async def detach(self, address: Address, *, patience: float = DETACH_PATIENCE) -> bool:
@@ -147,55 +154,72 @@ class Adapter:
 
         Commands in flight may take `patience` seconds to end by themselves.
 
-        True: all its commands have ended. False: the kernel still holds one, so that the unit's
-        file must not be closed.
+        True: it has gone, with all that was done there for this nexus: where it is attached
+        nowhere else, its file may be closed. False: the kernel still holds one of its commands;
+        the LUN stays, offline, and can be detached when that has ended.
 
         Raises:
             ConfigurationError: nothing is attached there.
         """
         async with self._changing:
-            table = self._table.detach(address)
-            mapping = self._table.resolve(address.target, address.lun)
-            unit, keeper = self._attached[mapping.id]
+            before, after = self.table, self.table.detach(address)
+            attachment = self._tasks.attached[before.find(address).id]
             # From here on commands come by the long road and find an absent unit.
-            self._table = table
-            gate = self._host.gate(mapping.id)
+            gate = self._host.gate(attachment.id)
             gate.shut(GateReason.DRAINING)
+            self._tasks.table = after
+            gone = False
             try:
-                async with asyncio.timeout(patience):
-                    await gate.close(GateReason.DRAINING)
-            except TimeoutError:
-                log.info("%s: commands are ended for its removal", address)
-            ended = await self._abort(mapping, Service.ABORTED) is ManagementOutcome.COMPLETE
-            self._unwatch.pop(mapping.id)()
-            unit.disconnect(self.nexus, keeper)
-            del self._attached[mapping.id]
-            if all(known is not unit for known, _ in self._attached.values()):
-                await unit.nexus_lost(self.nexus)
-            await self._tell_engine(table)
-            self._offline.discard(mapping.id)
-            # After the LUN has gone: Linux looks whether it still answers.
-            await self._announce_change(Happening.LUN_REMOVED, address)
-            return ended
+                gone = await self._leave(attachment, patience)
+            finally:
+                if not gone:
+                    self._tasks.table = before
+                    gate.open(GateReason.DRAINING)
+            if gone:
+                attachment.unwatch()
+                attachment.unit.disconnect(self.nexus, attachment.keeper)
+                del self._tasks.attached[attachment.id]
+                self._tasks.offline.discard(attachment.id)
+                await self._tell_engine(after)
+                # After the LUN has gone: Linux looks whether it still answers.
+                await self._announce_change(Happening.LUN_REMOVED, address)
+            return gone
+
+    async def _leave(self, attachment: Attachment, patience: float) -> bool:
+        """End all that goes on at a mapping; with a unit's last one of this host its nexus."""
+        if not await self._tasks.drain(attachment, patience):
+            return False
+        here = [one for one in self._tasks.attached.values() if one.unit is attachment.unit]
+        if len(here) == 1:
+            # While it is connected: its gates are the unit's to turn, and copies that others
+            # of its commands do there are known by them.
+            await attachment.unit.nexus_lost(self.nexus)
+        return True
 
     def announce(self, announcement: Announcement) -> None:
         """Tell the guest that is there what happened to a LUN; never waits."""
         if self._transport is not None:
             self._transport.announce(announcement)
 
-    def _note_attention(self, address: Address, code: sense.SenseCode) -> None:
+    def _note_attention(self, attachment: Attachment, code: sense.SenseCode) -> None:
+        address, detail = attachment.address, 0
         if code.asc == _PARAMETERS_CHANGED:
-            detail = code.asc | code.ascq << 8
-            self.announce(
-                Announcement(Happening.PARAMETERS_CHANGED, address.target, address.lun, detail)
-            )
+            happening, detail = Happening.PARAMETERS_CHANGED, code.asc | code.ascq << 8
+        elif code == sense.BUS_DEVICE_RESET and attachment.id not in self._tasks.resetting:
+            # virtio 1.2, 5.6.6.3.1: HARD is what this unit attention "maps to", and needs no
+            # feature bit. Who asked for the reset knows of it by its answer. Linux says that
+            # it does not know the reason, and does nothing; QEMU never sends it.
+            happening = Happening.LUN_RESET
+        else:
+            return
+        self.announce(Announcement(happening, address.target, address.lun, detail))
 
     async def _announce_change(self, happening: Happening, address: Address) -> None:
         """Say that a LUN came or went: to the guest, and by the other LUNs of its target."""
-        for mapping in self._table:
+        for mapping in self.table:
             place = mapping.address
             if place.target == address.target and place.lun != address.lun:
-                unit, _ = self._attached[mapping.id]
+                unit = self._tasks.attached[mapping.id].unit
                 await unit.attend(sense.REPORTED_LUNS_DATA_HAS_CHANGED, nexus=self.nexus)
         self.announce(Announcement(happening, address.target, address.lun))
 
@@ -234,6 +258,7 @@ class Adapter:
         self._transport = transport
         self._departed.clear()
         log.info("host %d: a front-end has connected", self.number)
+        self._on_front_end(True)
         try:
             reason = await transport.run()
             log.info("host %d: disconnected: %s", self.number, reason)
@@ -243,15 +268,11 @@ class Adapter:
             # A bug of ours costs this front-end its connection, and the others nothing.
             log.exception("host %d: front-end disconnected by a bug of ours", self.number)
         finally:
-            await self._lose_nexus()
+            # What it had taken is given up for as long as it is there.
+            await self._tasks.lose_nexus(sense.I_T_NEXUS_LOSS, always=False)
             self._transport = None
             self._departed.set()
-
-    async def _lose_nexus(self) -> None:
-        """Give up what its front-end had taken for as long as it is there."""
-        for unit, _ in tuple(self._attached.values()):
-            if await unit.nexus_lost(self.nexus):
-                await unit.attend(sense.I_T_NEXUS_LOSS, nexus=self.nexus)
+            self._on_front_end(False)
 
     async def drain(self) -> None:
         """Finish what is in flight, let the front-end go, and take no other."""
@@ -262,12 +283,10 @@ class Adapter:
 
     def close(self) -> None:
         """Leave the units; the front-end has gone."""
-        for unwatch in self._unwatch.values():
-            unwatch()
-        self._unwatch.clear()
-        for unit, keeper in self._attached.values():
-            unit.disconnect(self.nexus, keeper)
-        self._attached.clear()
+        for attachment in self._tasks.attached.values():
+            attachment.unwatch()
+            attachment.unit.disconnect(self.nexus, attachment.keeper)
+        self._tasks.attached.clear()
         self._engine.remove_host(self._host)
 
     # -- what the engine hands up (engine.HostHandler)
@@ -275,14 +294,14 @@ class Adapter:
     def command(self, request: Request, mapping: int, generation: int) -> None:
         """Answer a command of the long road, in a task of its own."""
         del generation  # a mapping's id is never used again: it names the same unit as then
-        found = self._table.by_id(mapping, request.target, request.lun)
+        found = self.table.by_id(mapping, request.target, request.lun)
         task = asyncio.create_task(self._serve(request, found))
         self._held[request.token] = task
         # Not the task's own last act: one that is cancelled before it began has none.
         task.add_done_callback(lambda done: self._answer(request.token, done))
 
     async def _serve(self, request: Request, mapping: Mapping) -> Reply:
-        if mapping.id in self._offline:
+        if mapping.id in self._tasks.offline:
             return sense.check_condition(sense.LOGICAL_UNIT_FAILURE)
         return await pipeline.serve(request, mapping)
 
@@ -314,92 +333,23 @@ class Adapter:
 
     async def manage(self, task: TaskManagement) -> ManagementOutcome:
         """Carry out a task management function (SAM-5 7)."""
-        if task.function is TaskFunction.I_T_NEXUS_RESET:
-            return await self._reset_nexus()
-        mapping = self._table.resolve(task.target, task.lun)
-        if mapping.id not in self._attached:
-            known = bool(mapping.siblings)
-            return ManagementOutcome.INCORRECT_LUN if known else ManagementOutcome.BAD_TARGET
-        if task.function in {TaskFunction.QUERY_TASK, TaskFunction.QUERY_TASK_SET}:
-            return await self._query(task)
-        return await self._end_tasks(task, mapping)
+        return await self._tasks.manage(task)
+
+    async def abort_unit(self, address: Address, service: Service) -> ManagementOutcome:
+        """End all commands of this nexus at an address (tasks.Neighbour)."""
+        found = self._tasks.find(address.target, address.lun)
+        if isinstance(found, ManagementOutcome):
+            return ManagementOutcome.COMPLETE  # it went meanwhile, and its commands with it
+        return await self._tasks.abort(found, service)
 
     def notifications(self, target: int, lun: int) -> int | ManagementOutcome:
         """Say which asynchronous notifications a LUN can give (virtio 1.2, 5.6.6.2)."""
-        mapping = self._table.resolve(target, lun)
-        if mapping.id in self._attached:
-            return 0  # they are about removable media of MMC's kinds; a disk has none
-        known = bool(mapping.siblings)
-        return ManagementOutcome.INCORRECT_LUN if known else ManagementOutcome.BAD_TARGET
+        found = self._tasks.find(target, lun)
+        return found if isinstance(found, ManagementOutcome) else found.unit.notifications
 
     async def device_reset(self) -> None:
         """The guest has reset its adapter: to its units that is a bus reset by this nexus.
 
         As a hard reset (SAM-5 6.3.2), but for this nexus alone: others share the units.
         """
-        for unit in {id(unit): unit for unit, _ in self._attached.values()}.values():
-            await unit.nexus_lost(self.nexus)
-            await unit.attend(sense.SCSI_BUS_RESET, nexus=self.nexus)
-
-    async def _end_tasks(self, task: TaskManagement, mapping: Mapping) -> ManagementOutcome:
-        unit, _ = self._attached[mapping.id]
-        match task.function:
-            case TaskFunction.ABORT_TASK:
-                return await self._abort(mapping, Service.ABORTED, tag=task.tag)
-            case TaskFunction.ABORT_TASK_SET:
-                return await self._abort(mapping, Service.ABORTED)
-            case TaskFunction.CLEAR_TASK_SET:
-                return await self._abort_everywhere(unit, Service.ABORTED)
-            case TaskFunction.LOGICAL_UNIT_RESET:
-                outcome = await self._abort_everywhere(unit, Service.RESET)
-                await unit.reset()
-                return outcome
-            case _:
-                # CLEAR ACA: no such condition is ever established, NORMACA is 0 (SPC-5 6.7.2).
-                return ManagementOutcome.REJECTED
-
-    async def _query(self, task: TaskManagement) -> ManagementOutcome:
-        tag = task.tag if task.function is TaskFunction.QUERY_TASK else -1
-        found = await self._host.count(target=task.target, lun=task.lun, tag=tag)
-        return ManagementOutcome.SUCCEEDED if found else ManagementOutcome.COMPLETE
-
-    async def _abort_everywhere(self, unit: AttachableUnit, service: Service) -> ManagementOutcome:
-        outcomes = [
-            await adapter.abort_unit(address, service) for adapter, address in self._peers(unit)
-        ]
-        failed = ManagementOutcome.FAILED in outcomes
-        return ManagementOutcome.FAILED if failed else ManagementOutcome.COMPLETE
-
-    async def abort_unit(self, address: Address, service: Service) -> ManagementOutcome:
-        """End all commands of this nexus at an address."""
-        return await self._abort(self._table.resolve(address.target, address.lun), service)
-
-    async def _reset_nexus(self) -> ManagementOutcome:
-        outcome = ManagementOutcome.COMPLETE
-        for mapping in self._table:
-            if await self._abort(mapping, Service.RESET) is ManagementOutcome.FAILED:
-                outcome = ManagementOutcome.FAILED
-            unit, _ = self._attached[mapping.id]
-            await unit.nexus_lost(self.nexus)
-            await unit.attend(sense.I_T_NEXUS_LOSS, nexus=self.nexus)
-        return outcome
-
-    async def _abort(
-        self, mapping: Mapping, service: Service, *, tag: int = -1
-    ) -> ManagementOutcome:
-        address = mapping.address
-        try:
-            async with asyncio.timeout(TMF_DEADLINE):
-                await self._host.abort(service, target=address.target, lun=address.lun, tag=tag)
-        except TimeoutError:
-            # The kernel still has the guest's pages: nothing is pretended, and no more is risked.
-            log.error(  # noqa: TRY400
-                "%s: commands did not end within %.0f s of a task management function; "
-                "the LUN is offline",
-                address,
-                TMF_DEADLINE,
-            )
-            self._offline.add(mapping.id)
-            self._host.gate(mapping.id).shut(GateReason.STOPPED)
-            return ManagementOutcome.FAILED
-        return ManagementOutcome.COMPLETE
+        await self._tasks.lose_nexus(sense.SCSI_BUS_RESET, always=True)

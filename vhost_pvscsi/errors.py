@@ -6,8 +6,9 @@
     ├── ProtocolError           the peer on a socket broke the rules: ends that connection only
     │   └── StateError          a message that is not legal in the present state
     ├── RingError               the guest's ring is broken: ends that guest's adapter only
-    └── DeviceError             a host file or device cannot be opened, locked or read
-        └── DeviceBusyError     another program, or another unit of ours, holds it
+    ├── DeviceError             a host file or device cannot be opened, locked or read
+    │   └── DeviceBusyError     another program, or another unit of ours, holds it
+    └── ControlError            a running daemon refused what it was asked, or is not there
 
 Errors carry facts as attributes and build their sentence from them. A `hint`
 says in one line what would be right; the command line prints it below the error.
@@ -56,3 +57,7 @@ class DeviceError(VhostPvscsiError):
 
 class DeviceBusyError(DeviceError):
     """A host file or device is held by another program or another unit."""
+
+
+class ControlError(VhostPvscsiError):
+    """A running daemon refused what it was asked, or cannot be reached."""

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from vhost_pvscsi.identity import Address
+
 _Result = TypeVar("_Result")
 
 
@@ -37,7 +39,7 @@ class House:
 
     async def __aenter__(self) -> Self:
         self.engine = Engine(self._threads, io_uring=self._io_uring)
-        self.units = Units(self.engine)
+        self.units = Units(self.engine, neighbours=lambda _: self.adapter.units)
         self.adapter = Adapter(self.engine, 0, self._peers)
         self._places = [(self.units.make(lun), lun.address) for lun in self._luns]
         for unit, address in self._places:
@@ -60,8 +62,9 @@ class House:
         self.units.close()
         await self.engine.close()
 
-    def _peers(self, unit: object) -> list[tuple[Adapter, object]]:
-        return [(self.adapter, address) for known, address in self._places if known is unit]
+    def _peers(self, unit: object) -> list[tuple[Adapter, Address]]:
+        table = self.adapter.table
+        return [(self.adapter, mapping.address) for mapping in table if mapping.unit is unit]
 
     def plug(self) -> socket.socket:
         """Connect; the front-end's end of the socket."""

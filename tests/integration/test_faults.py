@@ -374,3 +374,33 @@ def test_rules_of_the_command_line_and_of_a_file(make_daemon: MakeDaemon, folder
                 describe(guest.scsi(target, 0, cdb.write_10(0, 1), data_out=bytes(512))),
                 describe(guest.scsi(target, 0, cdb.write_10(0, 1), data_out=bytes(512))),
             ]
+
+
+def test_a_daemon_that_is_told_to_end_lets_what_hangs_go_on(
+    make_daemon: MakeDaemon,
+) -> None:
+    rules = "fault=opcode=read:delay=300ms:hang,fault=opcode=inquiry:hang"
+    daemon = make_daemon([f"0:0:0:0=ram:1M,{rules}"])
+    with FrontEnd(daemon.socket) as guest:
+        guest.ready()
+        held = [
+            guest.submit(0, 0, cdb.inquiry(36), data_in=36),
+            guest.submit(0, 0, cdb.read_10(0, 1), data_in=512),  # does not hang yet
+        ]
+        guest.synchronize()
+        assert (guest.scsi(0, 0, bytes(6))).good, "they have begun"
+        daemon.stop()  # fails if the exit status is not 0: it gave up on them
+        assert all(guest.wait(one).good for one in held)
+
+
+async def test_a_rule_that_is_lifted_during_its_delay_does_not_hang(stage: Stage) -> None:
+    await stage.fill()
+    await stage.set_rules("opcode=read:delay=100ms:hang")
+    pending = stage.guest.submit(0, 0, cdb.read_10(0, 8), data_in=4096)
+    async with asyncio.timeout(10):
+        while True:
+            if stage.faults(0).rules[0].acted:
+                break
+            await asyncio.sleep(0)
+    await stage.set_rules()
+    assert (await stage.wait(pending)).good

@@ -9,7 +9,7 @@ import pytest
 
 from tests.harness import commands as cdb
 from tests.harness.answers import describe
-from tests.harness.frontend import ABORTED, FUNCTION_COMPLETE, OVERRUN, FrontEnd
+from tests.harness.frontend import ABORTED, FUNCTION_COMPLETE, OVERRUN, RESET_RESPONSE, FrontEnd
 from tests.harness.persistent import (
     ALL_TG_PT,
     APTPL,
@@ -163,6 +163,27 @@ def test_preempt_and_abort_ends_the_commands_of_the_preempted(make_daemon: MakeD
         assert {a.wait(one).response for one in held} == {ABORTED}
         assert not b.is_done(own)
         assert b.tmf(I_T_NEXUS_RESET, 0, 0) == FUNCTION_COMPLETE
+
+
+def test_a_slow_command_of_another_guest_holds_no_reservation_up(
+    make_daemon: MakeDaemon,
+) -> None:
+    luns = [f"{host}:0:0:0=null:1M,share=on,latency=3600s" for host in range(2)]
+    daemon = make_daemon(luns, sockets=2)
+    with FrontEnd(daemon.sockets[0]) as a, FrontEnd(daemon.sockets[1]) as b:
+        two(daemon, a, b)
+        slow = a.submit(0, 0, cdb.read_10(0, 1), data_in=512)
+        a.synchronize()
+        assert six(b, 0x16) == six(b, 0x17) == "GOOD"
+        assert out(a, REGISTER, 0, A) == out(b, REGISTER, 0, B) == "GOOD"
+        assert out(b, RESERVE, B, type_=EXCLUSIVE) == "GOOD"
+        assert out(b, PREEMPT, B, A, type_=EXCLUSIVE) == "GOOD"
+        assert not a.is_done(slow)
+        assert read(a) == UNREGISTERED
+        assert read(a) == CONFLICT
+        assert out(b, PREEMPT, B, A, type_=EXCLUSIVE) == CONFLICT, "it has no registration left"
+        assert a.tmf(I_T_NEXUS_RESET, 0, 0) == FUNCTION_COMPLETE
+        assert a.wait(slow).response == RESET_RESPONSE
 
 
 def test_clear(guests: Guests) -> None:

@@ -4,6 +4,8 @@ import importlib.util
 import re
 from pathlib import Path
 
+import pytest
+
 from vhost_pvscsi.munge import registry
 from vhost_pvscsi.scsi.request import Reply, Request
 from vhost_pvscsi.translation import Table
@@ -11,12 +13,17 @@ from vhost_pvscsi.translation import Table
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
-def test_the_page_of_commands_is_the_table():
-    described = importlib.util.spec_from_file_location("docs_commands", DOCS / "commands.py")
-    commands = importlib.util.module_from_spec(described)
-    described.loader.exec_module(commands)
-    page = (DOCS / "commands.md").read_text(encoding="utf-8")
-    assert page == commands.render(), "run: python docs/commands.py"
+def writer(name):
+    described = importlib.util.spec_from_file_location(f"docs_{name}", DOCS / f"{name}.py")
+    module = importlib.util.module_from_spec(described)
+    described.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["commands", "control"])
+def test_a_page_of_commands_is_the_table(name):
+    page = (DOCS / f"{name}.md").read_text(encoding="utf-8")
+    assert page == writer(name).render(), f"run: python docs/{name}.py"
 
 
 def test_the_munger_of_the_page_works(monkeypatch):

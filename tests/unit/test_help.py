@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from vhost_pvscsi.__main__ import main, serve
+from vhost_pvscsi.cli.verbs import VERBS
 
 SNAPSHOTS = Path(__file__).with_name("help")
 PAGE = Path(__file__).parents[2] / "docs" / "bad-input.md"
@@ -25,6 +26,7 @@ PROGRAMS = {
     "vhost-pvscsi": (main, ()),
     "vhost-pvscsi serve": (main, ("serve",)),
     "vhost-user-pvscsi": (serve, ()),
+    **{f"vhost-pvscsi {verb.name}": (main, (verb.name,)) for verb in VERBS},
 }
 
 

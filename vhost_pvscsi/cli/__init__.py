@@ -1,1 +1,1 @@
-"""The command line."""
+"""The verbs for a running daemon: what they ask goes through its control socket."""

@@ -61,6 +61,15 @@ def _print_capabilities(context: click.Context, _option: click.Parameter, value:
     rotational=on, removable=on, latency=TIME (of ram: and null:), fault=RULE (a command that
     fails or hangs, for tests; repeatable), fault-file=PATH. A comma in a path is written twice.""",
 )
+@click.option(
+    "--control",
+    "controls",
+    metavar="PATH[,OPTION...]",
+    multiple=True,
+    help="""Let hosts and LUNs be attached and detached by QMP at PATH; no --socket-path is needed
+    then. Options: group=GROUP (whose members may connect too), mode=OCTAL (of the socket's
+    file), ro (its clients may query only). Repeatable.""",
+)
 @click.option("--read-only", is_flag=True, help="Refuse writes to every LUN.")
 @click.option(
     "--threads",
@@ -110,6 +119,7 @@ def serve(
     socket_paths: tuple[str, ...],
     fds: tuple[str, ...],
     luns: tuple[str, ...],
+    controls: tuple[str, ...],
     read_only: bool,
     threads: int | None,
     poll_us: int,
@@ -142,6 +152,7 @@ def serve(
             poll_us=poll_us,
             io_uring=io_uring,
             state_directory=state_directory,
+            controls=controls,
         )
         sys.exit(run(options))
     except VhostPvscsiError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from vhost_pvscsi.adapter import Adapter
@@ -16,7 +17,7 @@ from .units import Units
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from vhost_pvscsi.devices.nonvolatile import StateDirectory
@@ -45,8 +46,15 @@ class VirtualHost:
 class Inventory:
     """All hosts and units. Changes come one after the other, whoever asks for them."""
 
-    def __init__(self, engine: Engine, state: StateDirectory | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        state: StateDirectory | None = None,
+        on_front_end: Callable[[int, bool], None] = lambda _host, _came: None,
+    ) -> None:
+        """Begin with none; `on_front_end` is told of a host's front-ends that come and go."""
         self._engine = engine
+        self._on_front_end = on_front_end
         self._units = Units(engine, state, self._reached_by)
         self._hosts: dict[int, VirtualHost] = {}
         self._changing = asyncio.Lock()
@@ -55,6 +63,32 @@ class Inventory:
     def hosts(self) -> tuple[VirtualHost, ...]:
         """All virtual hosts, by number."""
         return tuple(self._hosts[number] for number in sorted(self._hosts))
+
+    def host(self, number: int) -> VirtualHost:
+        """The host of a number.
+
+        Raises:
+            ConfigurationError: there is none.
+        """
+        host = self._hosts.get(number)
+        if host is None:
+            known = ", ".join(map(str, sorted(self._hosts))) or "none"
+            raise ConfigurationError(f"there is no virtual host {number}", hint=f"there is {known}")
+        return host
+
+    def unit_at(self, address: Address) -> AttachableUnit:
+        """The unit at an address.
+
+        Raises:
+            ConfigurationError: nothing is attached there.
+        """
+        return self.host(address.host).adapter.unit_at(address)
+
+    def counters(self, host: VirtualHost, names: Sequence[str]) -> dict[str, int]:
+        """What the rings of a host's front-end have carried, all together; `names` in order."""
+        session = host.adapter.session_id
+        rings = self._engine.counters(session) if session is not None else []
+        return {name: sum(ring[at + 1] for ring in rings) for at, name in enumerate(names)}
 
     def make_host(self, spec: SocketSpec) -> VirtualHost:
         """Make a host that nobody can reach yet.
@@ -67,7 +101,8 @@ class Inventory:
                 f"virtual host {spec.host} is there already, at {self._hosts[spec.host].spec}",
                 hint="detach it first, or take another number",
             )
-        host = VirtualHost(spec, Adapter(self._engine, spec.host, self._peers))
+        tell = partial(self._on_front_end, spec.host)
+        host = VirtualHost(spec, Adapter(self._engine, spec.host, self._peers, tell))
         self._hosts[spec.host] = host
         return host
 
@@ -111,18 +146,21 @@ class Inventory:
 
         Raises:
             ConfigurationError: there is none of that number.
-            DeviceBusyError: a guest is connected, and `force` is not given.
+            DeviceBusyError: a guest is connected, and `force` is not given; or a command does not
+                end, so that its LUN and the host stay.
         """
         async with self._changing:
-            host = self._host(number)
+            host = self.host(number)
             if host.adapter.session_id is not None and not force:
                 raise DeviceBusyError(
                     f"virtual host {number} has a guest", hint="end the guest first, or force it"
                 )
-            del self._hosts[number]
+            if force:
+                await host.adapter.abort_all()
             await self._end(host)
             for mapping in tuple(host.adapter.table):
                 await self._remove(host, mapping.address, 0 if force else patience)
+            del self._hosts[number]
             host.adapter.close()
             if host.listener is not None:
                 host.listener.close()
@@ -141,7 +179,7 @@ class Inventory:
     async def attach_lun(self, spec: LunSpec) -> None:
         """Attach a LUN; raises as `attach`."""
         async with self._changing:
-            adapter = self._host(spec.address.host).adapter
+            adapter = self.host(spec.address.host).adapter
             adapter.table.check_free(spec.address)
             unit = self._units.make(spec)
             try:
@@ -156,9 +194,10 @@ class Inventory:
 
         Raises:
             ConfigurationError: nothing is attached there.
+            DeviceBusyError: one of them does not end, even when told to; the LUN stays, offline.
         """
         async with self._changing:
-            host = self._host(address.host)
+            host = self.host(address.host)
             await self._remove(host, address, 0 if force else patience)
             log.info("%s: detached", address)
 
@@ -167,6 +206,9 @@ class Inventory:
         for host in self.hosts:
             if host.accepting is not None:
                 host.accepting.cancel()
+        # What hangs on purpose would keep its front-end here until somebody gives up on it.
+        for unit in [unit for host in self.hosts for unit in host.adapter.units]:
+            await unit.faults.set_rules(())
         await asyncio.gather(*(self._end(host) for host in self.hosts))
 
     def close(self) -> None:
@@ -187,22 +229,17 @@ class Inventory:
 
     async def _remove(self, host: VirtualHost, address: Address, patience: float) -> None:
         unit = host.adapter.unit_at(address)
-        if await host.adapter.detach(address, patience=patience):
-            self._let_go(unit)
-        else:
-            # The kernel has guests' pages still: its descriptor must not go to another file.
-            log.error("%s: a command does not end: its file stays open", address)
+        if not await host.adapter.detach(address, patience=patience):
+            # The kernel has guests' pages still, and our descriptor must not go to another file.
+            raise DeviceBusyError(
+                f"{address}: a command does not end; the LUN stays, offline",
+                hint="detach it again when its device answers",
+            )
+        self._let_go(unit)
 
     def _let_go(self, unit: AttachableUnit) -> None:
         if not any(self._peers(unit)):
             self._units.release(unit)
-
-    def _host(self, number: int) -> VirtualHost:
-        host = self._hosts.get(number)
-        if host is None:
-            known = ", ".join(map(str, sorted(self._hosts))) or "none"
-            raise ConfigurationError(f"there is no virtual host {number}", hint=f"there is {known}")
-        return host
 
     def _peers(self, unit: AttachableUnit) -> Iterator[tuple[Adapter, Address]]:
         """All places that a unit is attached at: the tables know, nobody else keeps a list."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from vhost_pvscsi.devices.pdev import LunSpec, parse_lun
 from vhost_pvscsi.errors import ConfigurationError
 
+from .control.spec import ControlSpec, parse_control
 from .sockets import SocketSpec, parse_specs
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class ServeOptions:
     poll_us: int
     io_uring: bool
     state_directory: Path | None  #: where what guests save is kept; None: nothing can be saved
+    controls: tuple[ControlSpec, ...] = ()
 
 
 def parse_serve(
@@ -39,6 +41,7 @@ def parse_serve(
     poll_us: int,
     io_uring: bool,
     state_directory: Path | None = None,
+    controls: Sequence[str] = (),
 ) -> ServeOptions:
     """Check the values of `serve`.
 
@@ -46,7 +49,9 @@ def parse_serve(
         ConfigurationError: one of them cannot be used, or they do not go together.
     """
     sockets = parse_specs(socket_paths, fds)
-    if not sockets:
+    control_specs = tuple(parse_control(text) for text in controls)
+    # With a control socket hosts may come later; without one nobody could ever connect.
+    if not sockets and not control_specs:
         raise ConfigurationError(
             "no socket is given", hint="--socket-path PATH, or --fd N for one that is open"
         )
@@ -64,6 +69,7 @@ def parse_serve(
         poll_us=poll_us,
         io_uring=io_uring,
         state_directory=state_directory,
+        controls=control_specs,
     )
 
 

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING
 from vhost_pvscsi.devices.nonvolatile import StateDirectory
 from vhost_pvscsi.engine import Engine
 
+from .control.publisher import Publisher
+from .control.server import ControlServer
 from .inventory import Inventory
+from .operations import Operations
 
 if TYPE_CHECKING:
     from .options import ServeOptions
@@ -49,7 +52,12 @@ class Service:
             if options.state_directory is not None:
                 state = StateDirectory(options.state_directory)
                 undo.callback(state.close)
-            inventory = Inventory(engine, state)
+            publisher = Publisher()
+
+            def tell(host: int, came: bool) -> None:
+                publisher.publish("FRONTEND_CONNECTED" if came else "FRONTEND_LOST", host=host)
+
+            inventory = Inventory(engine, state, tell)
             undo.callback(inventory.close)
             # Nobody is served before all of it is there.
             hosts = [inventory.make_host(spec) for spec in options.sockets]
@@ -57,18 +65,29 @@ class Service:
                 await inventory.attach_lun(lun)
             for host in hosts:
                 inventory.open_socket(host)
-            await self._serve(inventory, [inventory.serve(host) for host in hosts])
+            operations = Operations(inventory, publisher, self._stop.set)
+            async with AsyncExitStack() as controls:
+                for spec in options.controls:
+                    await controls.enter_async_context(ControlServer(operations, publisher, spec))
+                await self._wait([inventory.serve(host) for host in hosts])
+            await self._drain(inventory)
         return 0
 
-    async def _serve(self, inventory: Inventory, accepting: list[asyncio.Task[None]]) -> None:
+    async def _wait(self, accepting: list[asyncio.Task[None]]) -> None:
         """Wait until told to stop, or until the last passed connection has ended."""
         stopped = asyncio.create_task(self._stop.wait())
-        # Listening goes on for ever; connections that were passed may all end by themselves.
-        ended = asyncio.create_task(_all_done(accepting))
-        await asyncio.wait({stopped, ended}, return_when=asyncio.FIRST_COMPLETED)
+        waiting: set[asyncio.Task[bool]] = {stopped}
+        if not self._options.controls:
+            # Listening goes on for ever; connections that were passed may all end by themselves.
+            # With a control socket others may come.
+            waiting.add(asyncio.create_task(_all_done(accepting)))
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         log.info("stopping: commands in flight are finished first")
-        for task in (stopped, ended):
+        for task in waiting:
             task.cancel()
+
+    async def _drain(self, inventory: Inventory) -> None:
+        """Let every front-end go when its commands have ended; give up after the deadline."""
         try:
             async with asyncio.timeout(DRAIN_DEADLINE):
                 await inventory.drain()

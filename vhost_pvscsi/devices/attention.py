@@ -45,17 +45,21 @@ class _Pending:
         # the queue and opens the gate: without it the gate could end open with one pending.
         self.lock = asyncio.Lock()
 
-    def add(self, code: SenseCode) -> None:
+    def add(self, code: SenseCode) -> bool:
+        """Enter a condition; False where what is pending says as much already."""
         rank = _RESETS.get(code, _OTHER)
         if rank == _OTHER:
             # A repeated condition is told once, so that the queue is bounded by the kinds.
-            if code not in self.codes and not self._starts_over():
+            new = code not in self.codes and not self._starts_over()
+            if new:
                 self.codes.append(code)
-            return
+            return new
         severer = [known for known in self.codes if _RESETS.get(known, _OTHER) < rank]
         others = [known for known in self.codes if _RESETS.get(known, _OTHER) == _OTHER]
+        new = not severer and code not in self.codes
         resets = severer or [code]
         self.codes = resets if rank <= _STARTS_OVER else resets + others
+        return new
 
     def _starts_over(self) -> bool:
         return any(_RESETS.get(known, _OTHER) <= _STARTS_OVER for known in self.codes)
@@ -100,8 +104,9 @@ class Attentions:
             async with pending.lock:
                 if not pending.codes:
                     await self._on_change(name, True)
-                pending.add(code)
-            for watcher in tuple(self._watchers.get(name, ())):
+                new = pending.add(code)
+            # Of what is pending already, or hidden by a reset, nobody is told a second time.
+            for watcher in tuple(self._watchers.get(name, ())) if new else ():
                 watcher(code)
 
     async def take(self, nexus: str) -> SenseCode | None:

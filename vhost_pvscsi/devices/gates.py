@@ -8,7 +8,7 @@ change, its adapters know the engine's gates; a `Keeper` joins the two.
 from __future__ import annotations
 
 import enum
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import TypeAlias
 
 
@@ -37,14 +37,22 @@ class Gates:
     def __init__(self) -> None:
         self._keepers: dict[str, list[Keeper]] = {}
         self._enders: dict[Keeper, Ender] = {}
+        self._visits: set[Keeper] = set()
 
     @property
     def nexuses(self) -> tuple[str, ...]:
         """All nexuses that are connected."""
         return tuple(self._keepers)
 
-    def add(self, nexus: str, keeper: Keeper, ender: Ender | None = None) -> bool:
-        """Remember a keeper; True when it is the nexus' first."""
+    def add(
+        self, nexus: str, keeper: Keeper, ender: Ender | None = None, *, visit: bool = False
+    ) -> bool:
+        """Remember a keeper; True when it is the nexus' first.
+
+        A `visit` is no mapping, but a command to another unit that works on this one too.
+        """
+        if visit:
+            self._visits.add(keeper)
         if ender is not None:
             self._enders[keeper] = ender
         keepers = self._keepers.setdefault(nexus, [])
@@ -57,6 +65,7 @@ class Gates:
         if keeper in keepers:
             keepers.remove(keeper)
             self._enders.pop(keeper, None)
+            self._visits.discard(keeper)
         if keepers:
             return False
         return self._keepers.pop(nexus, None) is not None
@@ -68,8 +77,15 @@ class Gates:
 
     async def end_commands(self, nexus: str) -> None:
         """End all commands of one nexus, as ABORT TASK SET would."""
+        await self._end(nexus, self._keepers.get(nexus, ()))
+
+    async def end_visits(self, nexus: str) -> None:
+        """End what commands of one nexus to other units do here."""
+        await self._end(nexus, self._visits)
+
+    async def _end(self, nexus: str, those: Collection[Keeper]) -> None:
         for keeper in tuple(self._keepers.get(nexus, ())):
-            if keeper in self._enders:
+            if keeper in self._enders and keeper in those:
                 await self._enders[keeper]()
 
     async def turn_all(self, cause: Cause, shut: bool) -> None:

@@ -42,6 +42,10 @@ class AttachableUnit(LogicalUnit, Protocol):
     def faults(self) -> Faults:
         """The fault rules that are in force here; `execute` asks them about each command."""
 
+    @property
+    def notifications(self) -> int:
+        """The asynchronous notifications that it can give (virtio 1.2, 5.6.6.2, a bit each)."""
+
     async def connect(self, nexus: str, keeper: Keeper, ender: Ender | None = None) -> None:
         """Take a mapping of a nexus into account, before it is put in service.
 
@@ -60,7 +64,10 @@ class AttachableUnit(LogicalUnit, Protocol):
         """Tell `watcher` of each unit attention that begins for a nexus; what ends that."""
 
     async def nexus_lost(self, nexus: str) -> bool:
-        """Give up what ends with a nexus (SAM-5 6.3.4); True: something was given up."""
+        """Give up what ends with a nexus (SAM-5 6.3.4); True: something was given up.
+
+        What commands of the nexus to other units do here has ended when this returns.
+        """
 
     async def reset(self) -> None:
         """Do a logical unit reset (SAM-5 6.3.3); its commands have been ended by the caller."""

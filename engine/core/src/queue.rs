@@ -48,6 +48,8 @@ pub struct Queue {
     pub stopping: Option<Arc<Ticket>>,
     /// An event that found no buffer, until the guest puts one there.
     pub parked: Option<(Vec<u8>, Arc<Ticket>)>,
+    /// Who pushed events that are not published yet: they hear of it when the guest can see it.
+    told: Vec<Arc<Ticket>>,
     /// Requests, by slot.
     pub slots: Vec<Slot>,
     /// Free slots.
@@ -87,6 +89,7 @@ impl Queue {
             dirty: false,
             stopping: None,
             parked: None,
+            told: Vec::new(),
             slots: (0..count).map(|_| Slot::default()).collect(),
             free: (0..count).rev().collect(),
             memory: Rc::new(MemoryUse { memory: new.memory, waiting: Vec::new().into() }),
@@ -138,6 +141,9 @@ impl Queue {
         let whole = self.slots[id].chain.response.length() >= data.len() as u64;
         self.answer_raw(id, if whole { &data } else { &[] });
         ticket.add(i64::from(whole));
+        if self.dirty {
+            self.told.push(ticket);
+        }
         // No command was taken here: the slot has no tickets that would have to wait.
         self.release(id, &mut Vec::new());
         Ok(())
@@ -236,6 +242,7 @@ impl Queue {
         if wanted {
             self.notify();
         }
+        self.told.clear();
     }
 
     fn notify(&self) {

@@ -119,3 +119,27 @@ async def test_clear_drops_one_condition(watched):
     assert watched.it.pending("a") == (sense.REPORTED_LUNS_DATA_HAS_CHANGED,)
     await watched.it.clear("a", sense.REPORTED_LUNS_DATA_HAS_CHANGED)
     assert watched.changes[-1] == ("a", False, ())
+
+
+@pytest.mark.parametrize(
+    ("established", "told"),
+    [
+        (("CAPACITY_DATA_HAS_CHANGED",) * 2, ("CAPACITY_DATA_HAS_CHANGED",)),
+        (("POWER_ON", "CAPACITY_DATA_HAS_CHANGED"), ("POWER_ON",)),
+        (("SCSI_BUS_RESET", "BUS_DEVICE_RESET"), ("SCSI_BUS_RESET",)),
+        (("BUS_DEVICE_RESET",) * 2, ("BUS_DEVICE_RESET",)),
+        (("BUS_DEVICE_RESET", "POWER_ON"), ("BUS_DEVICE_RESET", "POWER_ON")),
+    ],
+)
+async def test_watchers_hear_of_what_becomes_pending_and_of_nothing_else(
+    watched, established, told
+):
+    heard = []
+    unwatch = watched.it.watch("a", heard.append)
+    for name in established:
+        await watched.it.establish(getattr(sense, name))
+    assert heard == [getattr(sense, name) for name in told]
+    unwatch()
+    await watched.it.take("a")
+    await watched.it.establish(sense.MODE_PARAMETERS_CHANGED)
+    assert heard == [getattr(sense, name) for name in told]

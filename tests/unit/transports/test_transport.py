@@ -46,7 +46,7 @@ _T = TypeVar("_T")
 
 
 class Adapter:
-    """Answers commands with a copy of their data, or keeps them until they are cancelled."""
+    """Answers commands with the last data that it was sent, or keeps them until cancelled."""
 
     def __init__(self) -> None:
         self.transport: VhostUserTransport | None = None
@@ -55,6 +55,7 @@ class Adapter:
         self.may_manage = asyncio.Event()
         self.may_manage.set()
         self.holds = asyncio.Event()
+        self.sent = b""
         self.host: engine.Host | None = None
 
     def command(self, request: Request, mapping: int, generation: int) -> None:
@@ -65,7 +66,10 @@ class Adapter:
             self.held[request.token] = request
             self.holds.set()
         else:
-            self.host.complete(request.token, Reply(data=request.data_out, sense=b""))
+            self.sent = request.data_out or self.sent
+            taken = len(request.data_out) or None
+            data = b"" if request.data_out else self.sent
+            self.host.complete(request.token, Reply(data=data, transferred=taken))
 
     def control(self, session: int, token: int, data: bytes, writable: int) -> None:
         assert self.transport is not None
@@ -172,9 +176,9 @@ async def test_commands_take_either_road_in_any_layout(features: int) -> None:
             for layout in LAYOUTS:
                 if layout.indirect and not features & fe.INDIRECT_DESC:
                     continue
-                echo = guest.scsi(
-                    0, 0, bytes((ECHO,)), data_out=b"hello" * 10, data_in=70, layout=layout
-                )
+                sent = guest.scsi(0, 0, bytes((ECHO,)), data_out=b"hello" * 10, layout=layout)
+                assert (sent.good, sent.resid) == (True, 0), sent
+                echo = guest.scsi(0, 0, bytes((ECHO,)), data_in=70, layout=layout)
                 assert (echo.good, echo.resid) == (True, 20), echo
                 assert echo.data == b"hello" * 10 + b"\xa5" * 20
                 zeros = guest.scsi(0, 0, read_10(0, 1), data_in=512, layout=layout)

@@ -256,7 +256,7 @@ class Copier:
             return
         visit, nexus = _Visit(self._idle), self._copy.nexus
         self._visits[disk] = visit
-        disk.gates.add(nexus, visit.keep, visit.end)
+        disk.gates.add(nexus, visit.keep, visit.end, visit=True)
         try:
             yield
         finally:

@@ -107,6 +107,11 @@ class EmulatedDisk:
         """The fault rules that are in force."""
         return self._faults
 
+    @property
+    def notifications(self) -> int:
+        """None: they are about removable media of MMC's kinds."""
+        return 0
+
     async def connect(self, nexus: str, keeper: Keeper, ender: Ender | None = None) -> None:
         """Take a mapping of a nexus into account, before it is put in service.
 
@@ -145,7 +150,11 @@ class EmulatedDisk:
         return self._state.attentions.watch(nexus, watcher)
 
     async def nexus_lost(self, nexus: str) -> bool:
-        """Give up what RESERVE took (SPC-2 5.5.1); True: something was given up."""
+        """Give up what RESERVE took (SPC-2 5.5.1); True: something was given up.
+
+        No copy that another unit does for the nexus touches the medium when this returns.
+        """
+        await self._state.gates.end_visits(nexus)
         self._state.copies.forget(nexus)
         self._state.removal.allow(nexus)
         return await reserving.nexus_lost(self._state, nexus)

@@ -78,9 +78,11 @@ async def _put_in_force(disk: DiskState, change: Change, *, abort: bool) -> None
             for nexus in disk.gates.nexuses
             if shut_for(after, nexus)
         ]
-        # An abort goes with the shutting, which waits for the commands that it ends.
+        # Commands in flight go on, as if they had come before (SPC-5 5.14.1); those that are to
+        # be aborted end only now, when no other can follow them.
+        await asyncio.gather(*shutting)
         ending = [disk.gates.end_commands(nexus) for nexus in change.preempted if abort]
-        await asyncio.gather(*shutting, *ending)
+        await asyncio.gather(*ending)
         for nexus in change.preempted if abort else ():
             # SPC-5 5.14.11.5: it ends what they prevented, too.
             disk.removal.allow(nexus)

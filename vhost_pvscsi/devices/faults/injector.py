@@ -80,7 +80,8 @@ class Faults:
             if triggers and not self._shut:
                 self._shut = True
                 await self._gates.turn_all(Cause.FAULTS, True)
-            self.release()
+            for trigger in self._triggers:
+                trigger.lift()
             self._triggers = triggers
             self._live = list(triggers)
             await self._open_if_idle()

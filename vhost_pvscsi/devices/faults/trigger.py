@@ -20,6 +20,7 @@ class Trigger:
         self.held = 0  #: those that hang now
         self._dice = random.Random(rule.seed)  # noqa: S311  # has to repeat itself, not to be secret
         self._released = asyncio.Event()
+        self._lifted = False
 
     @property
     def spent(self) -> bool:
@@ -40,6 +41,8 @@ class Trigger:
 
     async def hold(self) -> None:
         """Wait for a release."""
+        if self._lifted:
+            return
         released = self._released
         self.held += 1
         try:
@@ -52,3 +55,8 @@ class Trigger:
         self._released.set()
         self._released = asyncio.Event()
         return self.held
+
+    def lift(self) -> None:
+        """Let all commands go on, also those that a delay keeps from hanging yet."""
+        self._lifted = True
+        self.release()

@@ -67,6 +67,9 @@ class EventRing:
 
         Without `features` there is no driver yet: it will look for itself.
         """
+        if announcement.happening is Happening.LUN_REMOVED:
+            # What comes to its place is another unit, and nobody has subscribed to that.
+            self._subscribed.pop(LunAddress(announcement.target, announcement.lun), None)
         if features is None or _NEEDED.get(announcement.happening, Feature(0)) & ~features:
             return
         event = self._event(announcement)
@@ -140,10 +143,12 @@ class EventRing:
                 # The ring was stopped under it: it is told when the ring runs again.
                 self._missed = self._missed or (missed and self._resets == resets)
                 continue
-            # Not tried again at once: a buffer that is too short, or a broken ring, stays so.
+            # Not tried again: a buffer that is too short, or a broken ring, stays so. It is the
+            # next event that says so, now where one waits.
             self._drop(event)
             self._missed = True
-            return
+            if not self._waiting:
+                return
 
     def _drop(self, event: Event) -> None:
         # Meanwhile all may have been forgotten.

@@ -217,6 +217,24 @@ async def test_who_ends_the_commands_of_a_nexus_waits_for_its_piece(number):
     assert len(rig.media[0].pieces) == 1
 
 
+@pytest.mark.parametrize("number", [0, 1], ids=["source", "destination"])
+async def test_a_unit_that_loses_the_nexus_is_not_touched_any_more(number):
+    rig = await Rig().connected()
+    rig.media[0].may_end.clear()
+    copy = rig.copy(made.segment(0, 1, 2 * BLOCKS), by=1 - number)
+    await rig.begun()
+    losing = asyncio.create_task(rig.disks[number].nexus_lost("a"))
+    await turns()
+    assert not losing.done(), "its medium might be closed now"
+    rig.media[0].may_end.set()
+    await asyncio.wait_for(losing, 20)
+    rig.disks[number].disconnect("a", rig.keep)
+    assert len(rig.media[0].pieces) == 1
+    assert parts_of(await copy)[3] == bytes((Status.TASK_ABORTED,))
+    assert len(rig.media[0].pieces) == 1
+    assert "a" not in rig.disks[number].state.gates.nexuses
+
+
 async def test_a_unit_that_is_taken_away_meanwhile_is_not_reached():
     rig = await Rig().connected()
     rig.media[0].may_end.clear()

@@ -1,0 +1,98 @@
+"""An operator without an engine: hosts and LUNs that are only written down."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from vhost_pvscsi.daemon.control.operator import HostStatus, LunStatus
+from vhost_pvscsi.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from vhost_pvscsi.daemon.control.publisher import Publisher
+    from vhost_pvscsi.identity import Address
+
+
+class PaperOperator:
+    """Satisfies `Operator`; `asked` has every change in order, `hold` makes detaching wait."""
+
+    def __init__(self, events: Publisher) -> None:
+        self.asked: list[tuple[object, ...]] = []
+        self.hold = asyncio.Event()
+        self.hold.set()
+        self.held = asyncio.Event()
+        self._events = events
+        self._hosts: dict[int, str] = {}
+        self._luns: dict[Address, str] = {}
+        self._faults: dict[Address, tuple[str, ...]] = {}
+        self.stopped = asyncio.Event()
+
+    async def attach_host(self, number: int, path: Path) -> None:
+        self.asked.append(("attach_host", number, path))
+        if number in self._hosts:
+            raise ConfigurationError(
+                f"virtual host {number} is there already", hint="detach it first"
+            )
+        self._hosts[number] = str(path)
+        self._events.publish("HOST_ATTACHED", host=number, socket_path=str(path))
+
+    async def detach_host(self, number: int, *, force: bool, patience: float) -> None:
+        self.asked.append(("detach_host", number, force, patience))
+        del self._hosts[number]  # a KeyError is the bug of ours that tests want
+        self._events.publish("HOST_DETACHED", host=number)
+
+    async def attach(self, address: Address, pdev: str) -> None:
+        self.asked.append(("attach", address, pdev))
+        if address.host not in self._hosts:
+            raise ConfigurationError(f"there is no virtual host {address.host}")
+        self._luns[address] = pdev
+        self._events.publish("LUN_ATTACHED", vdev=str(address), pdev=pdev)
+
+    async def detach(self, address: Address, *, force: bool, patience: float) -> None:
+        self.asked.append(("detach", address, force, patience))
+        self.held.set()
+        await self.hold.wait()
+        del self._luns[address]
+        self._events.publish("LUN_DETACHED", vdev=str(address))
+
+    def hosts(self) -> list[HostStatus]:
+        return [
+            HostStatus(
+                number, path, connected=False, luns=sum(a.host == number for a in self._luns)
+            )
+            for number, path in sorted(self._hosts.items())
+        ]
+
+    def luns(self, host: int | None = None) -> list[LunStatus]:
+        return [
+            LunStatus(
+                address,
+                pdev,
+                type="disk",
+                blocks=2048,
+                block_size=512,
+                read_only=False,
+                serial="s",
+                naa="3000000000000001",
+                state="running",
+                faults=len(self._faults.get(address, ())),
+            )
+            for address, pdev in sorted(self._luns.items())
+            if host in {None, address.host}
+        ]
+
+    async def set_faults(self, address: Address, rules: Sequence[str]) -> None:
+        self.asked.append(("set_faults", address, tuple(rules)))
+        self._faults[address] = tuple(rules)
+
+    def faults(self, address: Address) -> list[dict[str, object]]:
+        return [{"rule": rule, "struck": 0} for rule in self._faults.get(address, ())]
+
+    def stats(self) -> list[dict[str, object]]:
+        return [{"host": number, "queue": {"requests": 7}} for number in sorted(self._hosts)]
+
+    def stop(self) -> None:
+        self.stopped.set()

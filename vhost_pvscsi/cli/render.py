@@ -1,0 +1,137 @@
+"""What the daemon answers, as text for people."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    Rows = Sequence[Mapping[str, Any]]
+
+
+def as_json(value: object) -> str:
+    """Make JSON that people can read, too."""
+    return json.dumps(value, indent=2)
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Put cells below each other, two spaces between columns."""
+    lines = [tuple(heads), *(tuple(row) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def hosts(told: Rows) -> str:
+    """Make the table of virtual hosts."""
+    if not told:
+        return "no virtual host"
+    return table(
+        ("host", "guest", "LUNs", "socket"),
+        (
+            (
+                str(host["host"]),
+                "connected" if host["connected"] else "waiting",
+                str(host["luns"]),
+                host["socket-path"],
+            )
+            for host in told
+        ),
+    )
+
+
+def luns(told: Rows) -> str:
+    """Make the table of LUNs, with their sizes and names."""
+    if not told:
+        return "no LUN"
+    return table(
+        ("vir-hctl", "type", "state", "size", "block", "access", "faults", "naa", "pdev"),
+        (
+            (
+                lun["vdev"],
+                lun["type"],
+                lun["state"],
+                size(lun["blocks"] * lun["block-size"]),
+                str(lun["block-size"]),
+                "ro" if lun["read-only"] else "rw",
+                str(lun["faults"]),
+                lun["naa"],
+                lun["pdev"],
+            )
+            for lun in told
+        ),
+    )
+
+
+def scsi_list(told: Rows) -> str:
+    """Make the columns that users of Xen know from `xm scsi-list`.
+
+    Idx is the virtual host, BE the domain of the back-end: always 0, this one. An emulated disk
+    has no physical address; its PDEV stands where Xen has a device's name.
+    """
+    return table(
+        ("Idx", "BE", "state", "phy-hctl", "phy", "vir-hctl", "devstate"),
+        (
+            (
+                lun["vdev"].partition(":")[0],
+                "0",
+                "connected" if lun["connected"] else "waiting",
+                "-",
+                lun["pdev"],
+                lun["vdev"],
+                lun["state"],
+            )
+            for lun in sorted(told, key=lambda lun: [int(part) for part in lun["vdev"].split(":")])
+        ),
+    )
+
+
+def anything(told: Rows) -> str:
+    """Make a table of objects whose members only the daemon knows."""
+    rows = [dict(_flat(row)) for row in told]
+    heads = list(dict.fromkeys(name for row in rows for name in row))
+    return table(heads, ([_cell(row.get(name)) for name in heads] for row in rows)) if rows else ""
+
+
+def event(told: Mapping[str, Any]) -> str:
+    """Make one line: local time, name, what it tells."""
+    stamp = told["timestamp"]
+    moment = datetime.datetime.fromtimestamp(stamp["seconds"]).astimezone()
+    moment += datetime.timedelta(microseconds=stamp["microseconds"])
+    data = " ".join(f"{name}={_cell(value)}" for name, value in told.get("data", {}).items())
+    return f"{moment.isoformat(timespec='milliseconds')} {told['event']} {data}".rstrip()
+
+
+def size(count: int) -> str:
+    """Say a number of bytes in the largest unit that it is a whole number of."""
+    for shift, unit in ((40, "T"), (30, "G"), (20, "M"), (10, "K")):
+        if count and count % (1 << shift) == 0:
+            return f"{count >> shift}{unit}"
+    return str(count)
+
+
+def _flat(row: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, object]]:
+    for name, value in row.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+#: Command -> how its answer is shown; those that answer nothing say nothing.
+SHOWN: dict[str, Callable[[Rows], str]] = {
+    "query-luns": scsi_list,
+    "query-stats": anything,
+    "fault-list": anything,
+}

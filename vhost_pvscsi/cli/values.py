@@ -1,0 +1,52 @@
+"""Values as typed: what each kind of parameter looks like on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vhost_pvscsi.control.parameter import HOST, MAX_SECONDS, PATH, PDEV, RULES, SECONDS
+from vhost_pvscsi.devices.pdev import Kind as PdevKind
+from vhost_pvscsi.devices.pdev import parse_pdev, split_commas
+from vhost_pvscsi.identity import MAX_HOST, Address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vhost_pvscsi.control.parameter import Kind
+
+
+def _pdev(text: str) -> str:
+    """Read `PDEV[,option...]` as the daemon will; its paths are made absolute.
+
+    What is relative is so to the folder of who types, which the daemon does not know.
+
+    Raises:
+        ConfigurationError: it cannot be used.
+    """
+    spec = parse_pdev(Address(0, 0, 0, 0), text)
+    first, *words = split_commas(text)
+    if spec.kind is PdevKind.PATH:
+        first = str(Path.cwd() / first)
+    for number, word in enumerate(words):
+        name, _, value = word.partition("=")
+        if name == "fault-file":
+            words[number] = f"{name}={Path.cwd() / value}"
+    return ",".join(word.replace(",", ",,") for word in (first, *words))
+
+
+#: Kind -> what click reads it with.
+TYPES: dict[Kind, click.ParamType[Any]] = {
+    HOST: click.IntRange(0, MAX_HOST),
+    SECONDS: click.FloatRange(0, MAX_SECONDS),
+    PATH: click.Path(path_type=Path),
+}
+
+#: Kind -> what makes JSON of that, where it is none yet; raises ConfigurationError.
+AS_JSON: dict[Kind, Callable[[Any], object]] = {
+    PATH: lambda path: str(path.absolute()),
+    PDEV: _pdev,
+    RULES: list,
+}

@@ -1,0 +1,177 @@
+"""The verbs: one for each command that has a word for it, and `show` and `events`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vhost_pvscsi.control.commands import COMMANDS
+from vhost_pvscsi.control.parameter import RULES, SWITCH
+from vhost_pvscsi.errors import ConfigurationError, VhostPvscsiError
+
+from . import render
+from .client import Client
+from .values import AS_JSON, TYPES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator, Mapping
+
+    from vhost_pvscsi.control.commands import Command
+    from vhost_pvscsi.control.parameter import Parameter
+
+#: Exit codes: 1 the daemon refused or is not there, 2 it was asked wrongly.
+REFUSED = 1
+MISUSE = 2
+
+DEFAULT_CONTROL = "/run/vhost-pvscsi/control"
+
+
+def _common() -> list[click.Parameter]:
+    return [
+        click.Option(
+            ["--control"],
+            type=click.Path(path_type=Path),
+            envvar="VHOST_PVSCSI_CONTROL",
+            default=DEFAULT_CONTROL,
+            show_default=True,
+            metavar="PATH",
+            help="The daemon's control socket. $VHOST_PVSCSI_CONTROL if not given.",
+        ),
+        click.Option(["--json", "as_json"], is_flag=True, help="Print JSON."),
+    ]
+
+
+def _make(command: Command) -> click.Command:
+    """Make the verb of a command out of its row."""
+    return click.Command(
+        command.verb,
+        callback=functools.partial(_run_command, command),
+        params=[*map(_parameter, command.parameters), *_common()],
+        help="\n\n".join(text for text in (command.summary, command.details) if text),
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
+def _parameter(parameter: Parameter) -> click.Parameter:
+    kind = parameter.kind
+    if parameter.positional:
+        return click.Argument(
+            [parameter.member],
+            type=TYPES.get(kind, click.STRING),
+            metavar=f"{kind.word}..." if kind is RULES else kind.word,
+            nargs=-1 if kind is RULES else 1,
+            required=True,
+        )
+    option = [f"--{parameter.name}", parameter.member]
+    if kind is SWITCH:
+        return click.Option(option, is_flag=True, help=parameter.help)
+    return click.Option(
+        option,
+        type=TYPES.get(kind, click.STRING),
+        metavar=kind.word,
+        required=parameter.required,
+        default=parameter.default,
+        show_default=parameter.default is not None,
+        help=parameter.help,
+    )
+
+
+def _run_command(command: Command, control: Path, as_json: bool, **values: Any) -> None:
+    with _telling_failures():
+        # What is wrong in itself needs no daemon to say so.
+        arguments = _arguments(command, values)
+        answer = _talk(control, lambda client: client.execute(command.name, arguments))
+    if as_json:
+        click.echo(render.as_json(answer))
+    elif command.name in render.SHOWN and (text := render.SHOWN[command.name](answer)):
+        click.echo(text)
+
+
+def _arguments(command: Command, values: Mapping[str, Any]) -> dict[str, object]:
+    arguments: dict[str, object] = {}
+    for parameter in command.parameters:
+        value = values[parameter.member]
+        if value is None:
+            continue
+        if parameter.kind in AS_JSON:
+            value = AS_JSON[parameter.kind](value)
+        parameter.read(value)
+        arguments[parameter.name] = value
+    return arguments
+
+
+def _talk(control: Path, work: Callable[[Client], Coroutine[Any, Any, object]]) -> Any:
+    """Have something done with a connection."""
+
+    async def main() -> object:
+        async with Client(control) as client:
+            return await work(client)
+
+    return asyncio.run(main())
+
+
+@contextlib.contextmanager
+def _telling_failures() -> Iterator[None]:
+    """Say what goes wrong, and end the program with the status that it has."""
+    try:
+        yield
+    except VhostPvscsiError as error:
+        click.echo(f"error: {error}", err=True)
+        if error.hint:
+            click.echo(f"hint: {error.hint}", err=True)
+        sys.exit(MISUSE if isinstance(error, ConfigurationError) else REFUSED)
+
+
+def _show(control: Path, as_json: bool) -> None:
+    async def ask(client: Client) -> dict[str, Any]:
+        return {
+            "hosts": await client.execute("query-hosts"),
+            "luns": await client.execute("query-luns"),
+        }
+
+    with _telling_failures():
+        told = _talk(control, ask)
+    if as_json:
+        click.echo(render.as_json(told))
+    else:
+        click.echo(f"{render.hosts(told['hosts'])}\n\n{render.luns(told['luns'])}")
+
+
+def _events(control: Path, as_json: bool) -> None:
+    async def listen(client: Client) -> None:
+        async for event in client.events():
+            # One line each in either form, and at once: another program may be reading.
+            click.echo(json.dumps(event) if as_json else render.event(event))
+
+    try:
+        with _telling_failures():
+            _talk(control, listen)
+    except KeyboardInterrupt:
+        sys.exit(0)
+
+
+_SHOW = click.Command(
+    "show",
+    callback=_show,
+    params=_common(),
+    help="Show virtual hosts and LUNs.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_EVENTS = click.Command(
+    "events",
+    callback=_events,
+    params=_common(),
+    help="Print events as they happen, until interrupted.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+#: All of them, to be entered in the program's group.
+VERBS = (*(_make(command) for command in COMMANDS.values() if command.verb), _SHOW, _EVENTS)

@@ -1,0 +1,190 @@
+"""The commands of the control socket: one row each.
+
+The server's check of arguments, `query-commands`, `query-schema`, the verbs of the command line,
+their man pages and docs/control.md are made of these rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vhost_pvscsi.errors import ConfigurationError
+
+from .parameter import HOST, PATH, PDEV, RULES, SECONDS, SWITCH, VDEV, Parameter
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: How long commands of a guest may take to end by themselves when a LUN goes, in seconds:
+#: the timeout of a Linux guest's disk.
+PATIENCE = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command: what it is called, takes and gives."""
+
+    name: str
+    summary: str  #: imperative, one sentence with its full stop
+    parameters: tuple[Parameter, ...] = ()
+    details: str = ""  #: further sentences for the help of its verb
+    returns: str = "nothing"
+    query: bool = False  #: changes nothing: clients that may only read may ask it
+    verb: str | None = None  #: its word on the command line; None: there is none
+
+    def read(self, arguments: Mapping[str, object]) -> dict[str, object]:
+        """Check what came as JSON; values by `Parameter.member`, all parameters there.
+
+        Raises:
+            ConfigurationError: an argument is unknown, missing, or of the wrong kind.
+        """
+        names = [parameter.name for parameter in self.parameters]
+        for name in arguments:
+            if name not in names:
+                raise ConfigurationError(
+                    f"{self.name}: argument {name[:60]!r} is not known",
+                    hint=f"arguments are {', '.join(names)}" if names else "it takes none",
+                )
+        values: dict[str, object] = {}
+        for parameter in self.parameters:
+            if parameter.name in arguments:
+                values[parameter.member] = parameter.read(arguments[parameter.name])
+            elif parameter.required:
+                raise ConfigurationError(
+                    f"{self.name}: argument {parameter.name!r} is missing",
+                    hint=parameter.kind.right,
+                )
+            else:
+                values[parameter.member] = parameter.default
+        return values
+
+
+_HOST = Parameter("host", HOST, "The virtual host's number.", positional=True)
+_VDEV = Parameter(
+    "vdev", VDEV, "The address the guest sees, host:channel:target:lun.", positional=True
+)
+_FORCE = Parameter(
+    "force", SWITCH, "End commands in flight at once.", required=False, default=False
+)
+_TIMEOUT = Parameter(
+    "timeout",
+    SECONDS,
+    "End commands in flight that take longer.",
+    required=False,
+    default=PATIENCE,
+)
+
+COMMANDS: Mapping[str, Command] = {
+    command.name: command
+    for command in (
+        Command(
+            "host-attach",
+            "Make a virtual host that a guest can connect to.",
+            (
+                _HOST,
+                Parameter("socket-path", PATH, "Where its front-end connects, a UNIX socket."),
+            ),
+            verb="host-attach",
+        ),
+        Command(
+            "host-detach",
+            "End a virtual host and detach its LUNs.",
+            (_HOST, _FORCE, _TIMEOUT),
+            "A host whose guest is connected ends with --force only.",
+            verb="host-detach",
+        ),
+        Command(
+            "query-hosts",
+            "List virtual hosts.",
+            returns="list of `host`, `socket-path`, `connected`, `luns` (their number)",
+            query=True,
+        ),
+        Command(
+            "scsi-attach",
+            "Attach a LUN to a virtual host.",
+            (
+                Parameter(
+                    "pdev",
+                    PDEV,
+                    "What to attach, PDEV[,OPTION...] as in --lun of vhost-pvscsi serve.",
+                    positional=True,
+                ),
+                _VDEV,
+            ),
+            "PDEV is an image file, a block device, ram:SIZE or null:SIZE, with the options that"
+            " --lun of vhost-pvscsi serve has. A guest that runs is told.",
+            verb="scsi-attach",
+        ),
+        Command(
+            "scsi-detach",
+            "Detach a LUN.",
+            (_VDEV, _FORCE, _TIMEOUT),
+            "New commands are refused; those in flight may end by themselves until the timeout."
+            " A guest that runs is told.",
+            verb="scsi-detach",
+        ),
+        Command(
+            "query-luns",
+            "List LUNs.",
+            (Parameter("host", HOST, "Those of this virtual host only.", required=False),),
+            returns="list of `vdev`, `pdev`, `type`, `blocks`, `block-size`, `read-only`,"
+            " `serial`, `naa`, `state`, `faults` (the number of rules), `connected`"
+            " (whether its host's guest is)",
+            query=True,
+            verb="scsi-list",
+        ),
+        Command(
+            "fault-set",
+            "Make commands of a LUN fail, for tests.",
+            (_VDEV, Parameter("rules", RULES, "Rules as in fault= of --lun.", positional=True)),
+            "The rules replace those that the LUN has.",
+            verb="fault-set",
+        ),
+        Command(
+            "fault-list",
+            "List the fault rules of a LUN.",
+            (_VDEV,),
+            returns="list of rules, each with what it has done so far",
+            query=True,
+            verb="fault-list",
+        ),
+        Command(
+            "fault-lift",
+            "Take all fault rules off a LUN.",
+            (_VDEV,),
+            verb="fault-lift",
+        ),
+        Command(
+            "query-stats",
+            "Show counters by virtual host.",
+            returns="list of counters, an object for each host",
+            query=True,
+            verb="stats",
+        ),
+        Command(
+            "query-version",
+            "Tell the daemon's version.",
+            returns="as in QEMU: `qemu` holds `major`, `minor`, `micro` of our version,"
+            " `package` name and version as text",
+            query=True,
+        ),
+        Command(
+            "query-commands",
+            "List commands by name.",
+            returns="list of `name`",
+            query=True,
+        ),
+        Command(
+            "query-schema",
+            "Describe commands and events.",
+            returns="`commands` and `events`, as in the tables of this page",
+            query=True,
+        ),
+        Command(
+            "quit",
+            "End the daemon; commands in flight are finished first.",
+            verb="quit",
+        ),
+    )
+}

@@ -1,0 +1,31 @@
+"""The events that clients of the control socket are told: one row each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event: its name, what it tells, the members of its data."""
+
+    name: str
+    summary: str
+    members: tuple[str, ...]
+
+
+EVENTS: Mapping[str, Event] = {
+    event.name: event
+    for event in (
+        Event("HOST_ATTACHED", "A virtual host can be connected to.", ("host", "socket-path")),
+        Event("HOST_DETACHED", "A virtual host is gone.", ("host",)),
+        Event("FRONTEND_CONNECTED", "A front-end has connected.", ("host",)),
+        Event("FRONTEND_LOST", "A front-end has gone, or was let go.", ("host",)),
+        Event("LUN_ATTACHED", "A LUN is there.", ("vdev", "pdev")),
+        Event("LUN_DETACHED", "A LUN is gone.", ("vdev",)),
+    )
+}

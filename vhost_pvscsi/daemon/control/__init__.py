@@ -1,0 +1,1 @@
+"""The control socket: QMP in front of whoever keeps hosts and LUNs."""

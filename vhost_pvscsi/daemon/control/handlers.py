@@ -1,0 +1,166 @@
+"""What carries out each command of the control socket; a test holds them against the rows."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+from typing import TYPE_CHECKING, Any
+
+from vhost_pvscsi.control.commands import COMMANDS
+from vhost_pvscsi.control.schema import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from vhost_pvscsi.identity import Address
+
+    from .operator import LunStatus, Operator
+    from .session import Call
+
+    Handler = Callable[..., Awaitable[object]]
+
+#: By name of command; each takes the operator, and the arguments by name.
+HANDLERS: dict[str, Handler] = {}
+
+
+async def carry_out(operator: Operator, call: Call) -> object:
+    """Do what a client asked; what it is told, as JSON.
+
+    Raises:
+        VhostPvscsiError: it cannot be done.
+    """
+    return await HANDLERS[call.command.name](operator, **call.arguments)
+
+
+def version() -> dict[str, object]:
+    """Tell our version as QEMU tells its own: clients read `qemu` and know of no other name."""
+    release = importlib.metadata.version("vhost-pvscsi")
+    numbers = [int(number) for number in re.findall(r"\d+", release)]
+    major, minor, micro = (*numbers, 0, 0, 0)[:3]
+    return {
+        "qemu": {"major": major, "minor": minor, "micro": micro},
+        "package": f"vhost-pvscsi {release}",
+    }
+
+
+def _carries_out(name: str) -> Callable[[Handler], Handler]:
+    def enter(handler: Handler) -> Handler:
+        HANDLERS[name] = handler
+        return handler
+
+    return enter
+
+
+@_carries_out("host-attach")
+async def _host_attach(operator: Operator, host: int, socket_path: Path) -> dict[str, Any]:
+    await operator.attach_host(host, socket_path)
+    return {}
+
+
+@_carries_out("host-detach")
+async def _host_detach(
+    operator: Operator,
+    host: int,
+    force: bool,
+    timeout: float,  # noqa: ASYNC109 -- named as in its row
+) -> dict[str, Any]:
+    await operator.detach_host(host, force=force, patience=timeout)
+    return {}
+
+
+@_carries_out("query-hosts")
+async def _query_hosts(operator: Operator) -> list[dict[str, Any]]:
+    return [
+        {
+            "host": host.number,
+            "socket-path": host.socket,
+            "connected": host.connected,
+            "luns": host.luns,
+        }
+        for host in operator.hosts()
+    ]
+
+
+@_carries_out("scsi-attach")
+async def _scsi_attach(operator: Operator, pdev: str, vdev: Address) -> dict[str, Any]:
+    await operator.attach(vdev, pdev)
+    return {}
+
+
+@_carries_out("scsi-detach")
+async def _scsi_detach(
+    operator: Operator,
+    vdev: Address,
+    force: bool,
+    timeout: float,  # noqa: ASYNC109 -- named as in its row
+) -> dict[str, Any]:
+    await operator.detach(vdev, force=force, patience=timeout)
+    return {}
+
+
+@_carries_out("query-luns")
+async def _query_luns(operator: Operator, host: int | None) -> list[dict[str, Any]]:
+    connected = {known.number: known.connected for known in operator.hosts()}
+    return [
+        {**_describe(lun), "connected": connected.get(lun.address.host, False)}
+        for lun in operator.luns(host)
+    ]
+
+
+def _describe(lun: LunStatus) -> dict[str, Any]:
+    return {
+        "vdev": str(lun.address),
+        "pdev": lun.pdev,
+        "type": lun.type,
+        "blocks": lun.blocks,
+        "block-size": lun.block_size,
+        "read-only": lun.read_only,
+        "serial": lun.serial,
+        "naa": lun.naa,
+        "state": lun.state,
+        "faults": lun.faults,
+    }
+
+
+@_carries_out("fault-set")
+async def _fault_set(operator: Operator, vdev: Address, rules: tuple[str, ...]) -> dict[str, Any]:
+    await operator.set_faults(vdev, rules)
+    return {}
+
+
+@_carries_out("fault-list")
+async def _fault_list(operator: Operator, vdev: Address) -> list[dict[str, Any]]:
+    return operator.faults(vdev)
+
+
+@_carries_out("fault-lift")
+async def _fault_lift(operator: Operator, vdev: Address) -> dict[str, Any]:
+    await operator.set_faults(vdev, ())
+    return {}
+
+
+@_carries_out("query-stats")
+async def _query_stats(operator: Operator) -> list[dict[str, Any]]:
+    return operator.stats()
+
+
+@_carries_out("query-version")
+async def _query_version(_operator: Operator) -> dict[str, Any]:
+    return version()
+
+
+@_carries_out("query-commands")
+async def _query_commands(_operator: Operator) -> list[dict[str, Any]]:
+    return [{"name": name} for name in COMMANDS]
+
+
+@_carries_out("query-schema")
+async def _query_schema(_operator: Operator) -> dict[str, Any]:
+    return describe()
+
+
+@_carries_out("quit")
+async def _quit(operator: Operator) -> dict[str, Any]:
+    operator.stop()
+    return {}

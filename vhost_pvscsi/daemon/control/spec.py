@@ -1,0 +1,80 @@
+"""A control socket as asked for: `PATH[,OPTION...]`."""
+
+from __future__ import annotations
+
+import grp
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from vhost_pvscsi.devices.pdev import split_commas
+from vhost_pvscsi.errors import ConfigurationError
+
+_OPTIONS = "group=, mode=, ro"
+
+#: Who else may connect, if nothing is said: nobody; with a group, its members.
+_MODE_ALONE = 0o600
+_MODE_GROUP = 0o660
+
+
+@dataclass(frozen=True, slots=True)
+class ControlSpec:
+    """One control socket."""
+
+    path: Path
+    mode: int = _MODE_ALONE  #: permissions of the socket's file
+    group: int | None = None  #: gid; None: the daemon's own
+    read_only: bool = False  #: its clients may query, and hear events
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+def parse_control(text: str) -> ControlSpec:
+    """Read `PATH[,group=GROUP][,mode=OCTAL][,ro]`; a comma in the path is written twice.
+
+    Raises:
+        ConfigurationError: any part of it cannot be used.
+    """
+    path, *words = split_commas(text)
+    if not path or "\0" in path:
+        raise ConfigurationError(
+            f"control socket {text!r} has no path", hint=f"--control PATH; options are {_OPTIONS}"
+        )
+    group, mode, read_only = None, None, False
+    for word in words:
+        name, _, value = word.partition("=")
+        if name == "group":
+            group = _group(value)
+        elif name == "mode":
+            mode = _mode(value)
+        elif word == "ro":
+            read_only = True
+        else:
+            raise ConfigurationError(
+                f"control socket {path}: option {word!r} is not known",
+                hint=f"options are {_OPTIONS}",
+            )
+    if mode is None:
+        mode = _MODE_ALONE if group is None else _MODE_GROUP
+    return ControlSpec(Path(path), mode, group, read_only)
+
+
+def _group(text: str) -> int:
+    try:
+        # A group's number is as good as its name, and some have no other.
+        if re.fullmatch(r"[0-9]{1,9}", text, re.ASCII):
+            return int(text)
+        return grp.getgrnam(text).gr_gid
+    except (KeyError, ValueError):
+        raise ConfigurationError(
+            f"group={text}: there is no group {text!r}", hint="a name of getent group, or a number"
+        ) from None
+
+
+def _mode(text: str) -> int:
+    if not re.fullmatch(r"0?[0-7]{3}", text):
+        raise ConfigurationError(
+            f"mode={text}: {text!r} is no file mode", hint="three octal digits: mode=660"
+        )
+    return int(text, 8)
