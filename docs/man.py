@@ -18,7 +18,7 @@ import click
 
 from vhost_pvscsi.__main__ import main, serve
 from vhost_pvscsi.cli.verbs import VERBS
-from vhost_pvscsi.daemon.command import MISUSE, REFUSED
+from vhost_pvscsi.errors import MISUSE, REFUSED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -103,8 +103,7 @@ class Adapter:
 
     async def abort_all(self) -> None:
         """End all commands of this host's front-end."""
-        for attachment in tuple(self._tasks.attached.values()):
-            await self._tasks.abort(attachment, Service.ABORTED)
+        await self._tasks.abort_all(Service.ABORTED)
 
     def gate(self, mapping_id: int) -> Gate:
         """The gate of one of its mappings."""

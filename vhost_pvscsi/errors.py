@@ -16,17 +16,28 @@ says in one line what would be right; the command line prints it below the error
 A guest's SCSI mistake is no exception: it is a `Reply` with sense data.
 """
 
+#: Exit statuses of our programs: what was asked cannot be done here; it was asked wrongly.
+REFUSED, MISUSE = 1, 2
+
 
 class VhostPvscsiError(Exception):
     """Root of all errors that are ours; `hint` may hold one line of advice."""
+
+    exit_status = REFUSED
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.hint = hint
 
+    def told(self) -> str:
+        """Say it as a program does on standard error, with the advice if there is any."""
+        return f"error: {self}" + (f"\nhint: {self.hint}" if self.hint else "")
+
 
 class ConfigurationError(VhostPvscsiError):
     """A value given by a person cannot be used."""
+
+    exit_status = MISUSE
 
 
 class AddressError(ConfigurationError):

@@ -101,6 +101,11 @@ class Tasks:
             log.info("%s: commands are ended for its removal", attachment.address)
         return await self.abort(attachment, Service.ABORTED) is ManagementOutcome.COMPLETE
 
+    async def abort_all(self, service: Service) -> ManagementOutcome:
+        """End the commands of all attachments; FAILED as `abort`."""
+        attachments = tuple(self.attached.values())
+        return _together([await self.abort(one, service) for one in attachments])
+
     async def lose_nexus(self, code: sense.SenseCode, *, always: bool) -> None:
         """Have all units give up what ends with the nexus (SAM-5 6.3.4), and say so by `code`.
 
@@ -165,10 +170,9 @@ class Tasks:
         return _together(outcomes)
 
     async def _reset_nexus(self) -> ManagementOutcome:
-        attachments = tuple(self.attached.values())
-        outcomes = [await self.abort(one, Service.RESET) for one in attachments]
+        outcome = await self.abort_all(Service.RESET)
         await self.lose_nexus(sense.I_T_NEXUS_LOSS, always=True)
-        return _together(outcomes)
+        return outcome
 
 
 def _together(outcomes: list[ManagementOutcome]) -> ManagementOutcome:

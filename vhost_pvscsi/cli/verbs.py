@@ -14,7 +14,7 @@ import click
 
 from vhost_pvscsi.control.commands import COMMANDS
 from vhost_pvscsi.control.parameter import RULES, SWITCH
-from vhost_pvscsi.errors import ConfigurationError, VhostPvscsiError
+from vhost_pvscsi.errors import VhostPvscsiError
 
 from . import render
 from .client import Client
@@ -25,10 +25,6 @@ if TYPE_CHECKING:
 
     from vhost_pvscsi.control.commands import Command
     from vhost_pvscsi.control.parameter import Parameter
-
-#: Exit codes: 1 the daemon refused or is not there, 2 it was asked wrongly.
-REFUSED = 1
-MISUSE = 2
 
 DEFAULT_CONTROL = "/run/vhost-pvscsi/control"
 
@@ -123,10 +119,8 @@ def _telling_failures() -> Iterator[None]:
     try:
         yield
     except VhostPvscsiError as error:
-        click.echo(f"error: {error}", err=True)
-        if error.hint:
-            click.echo(f"hint: {error.hint}", err=True)
-        sys.exit(MISUSE if isinstance(error, ConfigurationError) else REFUSED)
+        click.echo(error.told(), err=True)
+        sys.exit(error.exit_status)
 
 
 def _show(control: Path, as_json: bool) -> None:

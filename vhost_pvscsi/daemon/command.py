@@ -15,14 +15,10 @@ from pathlib import Path
 
 import click
 
-from vhost_pvscsi.errors import ConfigurationError, VhostPvscsiError
+from vhost_pvscsi.errors import VhostPvscsiError
 
 from .options import ServeOptions, parse_serve
 from .service import Service
-
-#: Exit codes: 1 what was asked cannot be done here, 2 it was asked wrongly.
-REFUSED = 1
-MISUSE = 2
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
@@ -158,10 +154,8 @@ def serve(
     except VhostPvscsiError as error:
         if debug:
             raise
-        click.echo(f"error: {error}", err=True)
-        if error.hint:
-            click.echo(f"hint: {error.hint}", err=True)
-        sys.exit(MISUSE if isinstance(error, ConfigurationError) else REFUSED)
+        click.echo(error.told(), err=True)
+        sys.exit(error.exit_status)
 
 
 def run(options: ServeOptions) -> int:

@@ -25,13 +25,8 @@ CommandKeys: TypeAlias = frozenset[tuple[int, int | None]]
 #: annex "Numeric order codes"); those that something says are in `scsi/sense.py`.
 _MORE_SENSE = {
     "becoming-ready": SenseCode(SenseKey.NOT_READY, 0x04, 0x01),
-    "medium-not-present": SenseCode(SenseKey.NOT_READY, 0x3A, 0x00),
-    "unrecovered-read-error": SenseCode(SenseKey.MEDIUM_ERROR, 0x11, 0x00),
-    "write-error": SenseCode(SenseKey.MEDIUM_ERROR, 0x0C, 0x00),
     "recovered-data": SenseCode(SenseKey.RECOVERED_ERROR, 0x17, 0x00),
     "failure-prediction-threshold-exceeded": SenseCode(SenseKey.RECOVERED_ERROR, 0x5D, 0x00),
-    "space-allocation-failed": SenseCode(SenseKey.DATA_PROTECT, 0x27, 0x07),
-    "medium-may-have-changed": SenseCode(SenseKey.UNIT_ATTENTION, 0x28, 0x00),
     "guard-check-failed": SenseCode(SenseKey.ABORTED_COMMAND, 0x10, 0x01),
     "command-timeout": SenseCode(SenseKey.ABORTED_COMMAND, 0x2E, 0x02),
     "data-phase-error": SenseCode(SenseKey.ABORTED_COMMAND, 0x4B, 0x00),
