@@ -167,9 +167,11 @@ class Engine:
         self,
         host: int,
         generation: int,
-        entries: Sequence[tuple[int, int, int, Medium | None, frozenset[int]]],
+        entries: Sequence[tuple[int, int, int, Medium | None, frozenset[int], bool]],
     ) -> int:
-        """Swap the whole map: (target, lun, mapping, medium, short-road opcodes) each.
+        """Swap the whole map: (target, lun, mapping, medium, short-road opcodes, protected) each.
+
+        Writes by a mapping that is `protected` are refused as those of a read-only medium are.
 
         Mapping ids are unique in the process and above 0. A mapping that stays keeps its
         gate; a new one starts with its gate closed by GATE_NEW, to be opened by the caller.

@@ -11,7 +11,9 @@ import logging
 from typing import TYPE_CHECKING
 
 from . import pipeline
+from .denials import Denial, Denials
 from .devices.gates import Cause
+from .devices.presentation import PLAIN, Presentation
 from .engine import Engine, Gate, GateReason, MapEntry
 from .errors import ProtocolError, RingError
 from .scsi import sense
@@ -53,11 +55,14 @@ class Adapter:
         number: int,
         peers: Callable[[AttachableUnit], Iterable[tuple[Adapter, Address]]],
         on_front_end: Callable[[bool], None] = lambda _: None,
+        on_denial: Callable[[Denial], None] = lambda _: None,
     ) -> None:
         """Make an empty host; `peers` finds all places that a unit is attached at.
 
-        `on_front_end` is called when a front-end comes (True) and goes.
+        `on_front_end` is called when a front-end comes (True) and goes, `on_denial` when a LUN's
+        policy has refused a command, not too often.
         """
+        self._denials = Denials(on_denial)
         self._on_front_end = on_front_end
         self.number = number
         self.nexus = f"host{number}"
@@ -105,23 +110,31 @@ class Adapter:
         """End all commands of this host's front-end."""
         await self._tasks.abort_all(Service.ABORTED)
 
+    def denied(self, mapping_id: int) -> int:
+        """How many commands a mapping's policy has refused."""
+        return self._denials.count(mapping_id)
+
     def gate(self, mapping_id: int) -> Gate:
         """The gate of one of its mappings."""
         return self._host.gate(mapping_id)
 
-    async def attach(self, address: Address, unit: AttachableUnit) -> None:
+    async def attach(
+        self, address: Address, unit: AttachableUnit, presentation: Presentation = PLAIN
+    ) -> None:
         """Put a unit at an address, and tell the guest that is there.
 
         Raises:
             ConfigurationError: something is attached there.
         """
         async with self._changing:
-            await self._attach(address, unit)
+            await self._attach(address, unit, presentation)
             await self._announce_change(Happening.LUN_ADDED, address)
 
-    async def _attach(self, address: Address, unit: AttachableUnit) -> None:
+    async def _attach(
+        self, address: Address, unit: AttachableUnit, presentation: Presentation
+    ) -> None:
         mapping_id = self._engine.new_mapping()
-        table = self.table.attach(address, unit, mapping_id)
+        table = self.table.attach(address, unit, mapping_id, presentation)
         # The engine first: until our own table has the mapping, its commands find an absent unit.
         await self._tell_engine(table)
         gate = self._host.gate(mapping_id)
@@ -179,6 +192,7 @@ class Adapter:
                 attachment.unit.disconnect(self.nexus, attachment.keeper)
                 del self._tasks.attached[attachment.id]
                 self._tasks.offline.discard(attachment.id)
+                self._denials.forget(attachment.id)
                 await self._tell_engine(after)
                 # After the LUN has gone: Linux looks whether it still answers.
                 await self._announce_change(Happening.LUN_REMOVED, address)
@@ -229,7 +243,8 @@ class Adapter:
                 mapping.address.lun,
                 mapping.id,
                 mapping.unit.medium,
-                pipeline.short_road_opcodes(mapping.unit),
+                pipeline.short_road_opcodes(mapping.unit, mapping.presentation),
+                mapping.presentation.protected,
             )
             for mapping in table
         ]
@@ -302,6 +317,9 @@ class Adapter:
     async def _serve(self, request: Request, mapping: Mapping) -> Reply:
         if mapping.id in self._tasks.offline:
             return sense.check_condition(sense.LOGICAL_UNIT_FAILURE)
+        refused = self._denials.check(request, mapping)
+        if refused is not None:
+            return refused
         return await pipeline.serve(request, mapping)
 
     def _answer(self, token: int, task: asyncio.Task[Reply]) -> None:

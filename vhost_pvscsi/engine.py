@@ -78,6 +78,7 @@ class MapEntry:
     mapping: int
     medium: Medium | None
     opcodes: frozenset[int]  #: what workers may finish by themselves
+    protected: bool = False  #: the executor refuses its writes, as those of a read-only medium
 
 
 class HostHandler(Protocol):
@@ -259,7 +260,14 @@ class Host:
     async def set_map(self, generation: int, entries: Iterable[MapEntry]) -> None:
         """Swap the whole map; returns when no thread looks up in the old one."""
         rows = [
-            (e.target, e.lun, e.mapping, e.medium.handle if e.medium else None, e.opcodes)
+            (
+                e.target,
+                e.lun,
+                e.mapping,
+                e.medium.handle if e.medium else None,
+                e.opcodes,
+                e.protected,
+            )
             for e in entries
         ]
         await self.engine.done(self._core.set_map(self.id, generation, rows))

@@ -79,6 +79,7 @@ class PaperOperator:
                 naa="3000000000000001",
                 state="running",
                 faults=len(self._faults.get(address, ())),
+                denied=0,
             )
             for address, pdev in sorted(self._luns.items())
             if host in {None, address.host}

@@ -129,8 +129,8 @@ COMMANDS: Mapping[str, Command] = {
             "List LUNs.",
             (Parameter("host", HOST, "Those of this virtual host only.", required=False),),
             returns="list of `vdev`, `pdev`, `type`, `blocks`, `block-size`, `read-only`,"
-            " `serial`, `naa`, `state`, `faults` (the number of rules), `connected`"
-            " (whether its host's guest is)",
+            " `serial`, `naa`, `state`, `faults` (the number of rules), `denied` (the number of"
+            " commands that its policy has refused), `connected` (whether its host's guest is)",
             query=True,
             verb="scsi-list",
         ),

@@ -26,6 +26,12 @@ EVENTS: Mapping[str, Event] = {
         Event("FRONTEND_CONNECTED", "A front-end has connected.", ("host",)),
         Event("FRONTEND_LOST", "A front-end has gone, or was let go.", ("host",)),
         Event("LUN_ATTACHED", "A LUN is there.", ("vdev", "pdev")),
+        Event(
+            "COMMAND_DENIED",
+            "A LUN's policy has refused a guest's command; told once a minute for each operation"
+            " code, with the number of those that were not told.",
+            ("vdev", "command", "rule", "unsaid"),
+        ),
         Event("LUN_DETACHED", "A LUN is gone.", ("vdev",)),
     )
 }

@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from vhost_pvscsi.denials import Denial
     from vhost_pvscsi.devices.nonvolatile import StateDirectory
     from vhost_pvscsi.devices.pdev import LunSpec
-    from vhost_pvscsi.devices.unit import AttachableUnit
+    from vhost_pvscsi.devices.presentation import Presentation
+    from vhost_pvscsi.devices.unit import AttachableUnit, LogicalUnit
     from vhost_pvscsi.engine import Engine
     from vhost_pvscsi.identity import Address
 
@@ -51,10 +53,15 @@ class Inventory:
         engine: Engine,
         state: StateDirectory | None = None,
         on_front_end: Callable[[int, bool], None] = lambda _host, _came: None,
+        on_denial: Callable[[Denial], None] = lambda _: None,
     ) -> None:
-        """Begin with none; `on_front_end` is told of a host's front-ends that come and go."""
+        """Begin with none; `on_front_end` is told of a host's front-ends that come and go.
+
+        `on_denial` is told of commands that the policy of a LUN has refused.
+        """
         self._engine = engine
         self._on_front_end = on_front_end
+        self._on_denial = on_denial
         self._units = Units(engine, state, self._reached_by)
         self._hosts: dict[int, VirtualHost] = {}
         self._changing = asyncio.Lock()
@@ -102,7 +109,8 @@ class Inventory:
                 hint="detach it first, or take another number",
             )
         tell = partial(self._on_front_end, spec.host)
-        host = VirtualHost(spec, Adapter(self._engine, spec.host, self._peers, tell))
+        adapter = Adapter(self._engine, spec.host, self._peers, tell, self._on_denial)
+        host = VirtualHost(spec, adapter)
         self._hosts[spec.host] = host
         return host
 
@@ -183,7 +191,7 @@ class Inventory:
             adapter.table.check_free(spec.address)
             unit = self._units.make(spec)
             try:
-                await adapter.attach(spec.address, unit)
+                await adapter.attach(spec.address, unit, spec.options.presentation)
             except BaseException:
                 self._let_go(unit)
                 raise
@@ -250,12 +258,12 @@ class Inventory:
             if mapping.unit is unit
         )
 
-    def _reached_by(self, nexus: str) -> Iterator[AttachableUnit]:
+    def _reached_by(self, nexus: str) -> Iterator[tuple[LogicalUnit, Presentation]]:
         return (
-            unit
+            (mapping.unit, mapping.presentation)
             for host in self._hosts.values()
             if host.adapter.nexus == nexus
-            for unit in host.adapter.units
+            for mapping in host.adapter.table
         )
 
     async def _take_front_ends(self, host: VirtualHost, listener: Listener) -> None:

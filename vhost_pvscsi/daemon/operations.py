@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from vhost_pvscsi.adapter import Adapter
     from vhost_pvscsi.identity import Address
     from vhost_pvscsi.translation import Mapping
 
@@ -77,7 +78,7 @@ class Operations:
     def _statuses(self, only: VirtualHost | None) -> Iterator[LunStatus]:
         for host in self._inventory.hosts if only is None else (only,):
             for mapping in host.adapter.table:
-                yield _status(mapping, offline=host.adapter.is_offline(mapping.id))
+                yield _status(mapping, host.adapter)
 
     async def set_faults(self, address: Address, rules: Sequence[str]) -> None:
         """Put fault rules in the place of those there are; none: lift them.
@@ -117,8 +118,9 @@ class Operations:
         self._stop()
 
 
-def _status(mapping: Mapping, *, offline: bool) -> LunStatus:
+def _status(mapping: Mapping, adapter: Adapter) -> LunStatus:
     unit = mapping.unit
+    shown = mapping.presentation
     # Emulated disks are all there is to attach so far.
     assert isinstance(unit, EmulatedDisk)
     return LunStatus(
@@ -127,9 +129,10 @@ def _status(mapping: Mapping, *, offline: bool) -> LunStatus:
         type="disk",
         blocks=unit.geometry.blocks,
         block_size=unit.geometry.block_size,
-        read_only=unit.geometry.read_only,
-        serial=unit.identity.serial,
-        naa=unit.identity.naa.hex(),
-        state="offline" if offline else "running",
+        read_only=shown.protected or unit.geometry.read_only,
+        serial=shown.serial or unit.identity.serial,
+        naa=(shown.naa or unit.identity.naa).hex(),
+        state="offline" if adapter.is_offline(mapping.id) else "running",
         faults=sum(not one.spent for one in unit.faults.rules),
+        denied=adapter.denied(mapping.id),
     )

@@ -18,6 +18,8 @@ from .inventory import Inventory
 from .operations import Operations
 
 if TYPE_CHECKING:
+    from vhost_pvscsi.denials import Denial
+
     from .options import ServeOptions
 
 log = logging.getLogger(__name__)
@@ -57,7 +59,16 @@ class Service:
             def tell(host: int, came: bool) -> None:
                 publisher.publish("FRONTEND_CONNECTED" if came else "FRONTEND_LOST", host=host)
 
-            inventory = Inventory(engine, state, tell)
+            def tell_denial(denial: Denial) -> None:
+                publisher.publish(
+                    "COMMAND_DENIED",
+                    vdev=str(denial.address),
+                    command=denial.command,
+                    rule=denial.rule,
+                    unsaid=denial.unsaid,
+                )
+
+            inventory = Inventory(engine, state, tell, tell_denial)
             undo.callback(inventory.close)
             # Nobody is served before all of it is there.
             hosts = [inventory.make_host(spec) for spec in options.sockets]

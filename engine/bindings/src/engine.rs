@@ -22,7 +22,7 @@ pub const QUEUE_CONTROL: u8 = 0;
 pub const QUEUE_EVENT: u8 = 1;
 pub const QUEUE_REQUEST: u8 = 2;
 
-type Row = (u32, u32, u32, Option<Py<PyMedium>>, HashSet<u8>);
+type Row = (u32, u32, u32, Option<Py<PyMedium>>, HashSet<u8>, bool);
 
 /// The engine threads.
 #[pyclass(frozen, name = "Engine", module = "vhost_pvscsi._engine")]
@@ -63,13 +63,15 @@ impl PyEngine {
     }
 
     fn set_map(&self, host: u32, generation: u64, entries: Vec<Row>) -> PyResult<u64> {
-        let rows = entries.into_iter().map(|(target, lun, mapping, medium, opcodes)| MapRow {
-            target,
-            lun,
-            mapping,
-            medium: medium.map(|medium| Arc::clone(&medium.get().0)),
-            short_road: OpcodeSet::new(&opcodes.into_iter().collect::<Vec<_>>()),
-        });
+        let rows =
+            entries.into_iter().map(|(target, lun, mapping, medium, opcodes, protected)| MapRow {
+                target,
+                lun,
+                mapping,
+                medium: medium.map(|medium| Arc::clone(&medium.get().0)),
+                short_road: OpcodeSet::new(&opcodes.into_iter().collect::<Vec<_>>()),
+                protected,
+            });
         self.0.set_map(host, generation, rows.collect()).map_err(to_python)
     }
 

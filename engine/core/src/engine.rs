@@ -68,6 +68,8 @@ pub struct MapRow {
     pub medium: Option<Arc<Medium>>,
     /// What workers may finish.
     pub short_road: OpcodeSet,
+    /// Its writes are refused, as those of a read-only medium.
+    pub protected: bool,
 }
 
 /// A ring as the front-end described it.
@@ -211,6 +213,7 @@ impl Engine {
                 gate: old.gate(row.mapping).cloned().unwrap_or_default(),
                 medium: row.medium,
                 short_road: row.short_road,
+                protected: row.protected,
             })
             .collect();
         let map = Arc::new(Map::new(generation, entries));

@@ -46,6 +46,8 @@ pub struct Entry {
     pub medium: Option<Arc<Medium>>,
     /// What a worker may finish while the gate is open.
     pub short_road: OpcodeSet,
+    /// Its writes are refused, as those of a read-only medium.
+    pub protected: bool,
 }
 
 /// All LUNs of a virtual host at one generation.

@@ -139,16 +139,22 @@ impl Medium {
         self.descriptor_sense.store(on, Ordering::Relaxed);
     }
 
-    /// Check a command, and do it if that takes no waiting.
+    /// Check a command, and do it if that takes no waiting. `protected`: it may not write, whatever
+    /// others may.
     #[must_use]
-    pub fn begin(&self, cdb: &[u8; 32], chain: &Chain) -> Step {
-        match self.plan(cdb, chain) {
+    pub fn begin(&self, cdb: &[u8; 32], chain: &Chain, protected: bool) -> Step {
+        match self.plan(cdb, chain, protected) {
             Ok(step) => step,
             Err(outcome) => Step::Finished(*outcome),
         }
     }
 
-    fn plan(&self, cdb: &[u8; 32], chain: &Chain) -> std::result::Result<Step, Box<Outcome>> {
+    fn plan(
+        &self,
+        cdb: &[u8; 32],
+        chain: &Chain,
+        protected: bool,
+    ) -> std::result::Result<Step, Box<Outcome>> {
         let command = cdb::parse(cdb)?;
         match command {
             Command::Read { lba, blocks } => {
@@ -160,7 +166,7 @@ impl Medium {
             Command::Write { lba, blocks, fua } => {
                 let (offset, length) = self.extent(lba, blocks.into())?;
                 transferable(length)?;
-                self.writable()?;
+                self.writable(protected)?;
                 needs(&chain.data_out, length)?;
                 Ok(self.write(offset, length, fua, chain))
             }
@@ -173,11 +179,11 @@ impl Medium {
             }
             Command::Verify { lba, blocks, check } => self.plan_verify(lba, blocks, check, chain),
             Command::WriteVerify { lba, blocks, compare } => {
-                let (offset, length) = self.outgoing(lba, blocks, 1, chain)?;
+                let (offset, length) = self.outgoing(lba, blocks, 1, chain, protected)?;
                 Ok(unless_empty(length, Slow::WriteVerify { offset, length, compare }))
             }
             Command::CompareWrite { lba, blocks, fua } => {
-                let (offset, length) = self.outgoing(lba, blocks, 2, chain)?;
+                let (offset, length) = self.outgoing(lba, blocks, 2, chain, protected)?;
                 Ok(unless_empty(length, Slow::CompareWrite { offset, length, sync: fua }))
             }
             Command::Prefetch { lba, blocks } => {
@@ -185,10 +191,19 @@ impl Medium {
                 Ok(self.prefetch(offset, length, blocks == 0))
             }
             Command::WriteSame { lba, blocks, unmap, no_data } => {
-                self.plan_write_same(lba, blocks, unmap, no_data, chain)
+                // VPD B0h says WSNZ: a number of blocks of zero is not taken.
+                if blocks == 0 || blocks > MAX_WRITE_SAME_BLOCKS {
+                    return Err(Box::new(Outcome::check(INVALID_FIELD_IN_CDB)));
+                }
+                let (offset, length) = self.extent(lba, blocks.into())?;
+                self.writable(protected)?;
+                if !no_data {
+                    needs(&chain.data_out, self.block_size.into())?;
+                }
+                Ok(Step::Slow(Slow::WriteSame { offset, length, unmap, no_data }))
             }
             Command::Unmap { length } => {
-                self.writable()?;
+                self.writable(protected)?;
                 needs(&chain.data_out, length.into())?;
                 Ok(Step::Slow(Slow::Unmap { length }))
             }
@@ -214,26 +229,6 @@ impl Medium {
         transferable(compared)?;
         needs(&chain.data_out, compared)?;
         Ok(Step::Slow(Slow::Verify { offset, length, compared }))
-    }
-
-    fn plan_write_same(
-        &self,
-        lba: u64,
-        blocks: u32,
-        unmap: bool,
-        no_data: bool,
-        chain: &Chain,
-    ) -> std::result::Result<Step, Box<Outcome>> {
-        // VPD B0h says WSNZ: a number of blocks of zero is not taken.
-        if blocks == 0 || blocks > MAX_WRITE_SAME_BLOCKS {
-            return Err(Box::new(Outcome::check(INVALID_FIELD_IN_CDB)));
-        }
-        let (offset, length) = self.extent(lba, blocks.into())?;
-        self.writable()?;
-        if !no_data {
-            needs(&chain.data_out, self.block_size.into())?;
-        }
-        Ok(Step::Slow(Slow::WriteSame { offset, length, unmap, no_data }))
     }
 
     fn read(&self, offset: u64, length: u64, chain: &Chain) -> Step {
@@ -273,11 +268,12 @@ impl Medium {
         blocks: u32,
         copies: u64,
         chain: &Chain,
+        protected: bool,
     ) -> std::result::Result<(u64, u64), Box<Outcome>> {
         let (offset, length) = self.extent(lba, blocks.into())?;
         // At most 2 * 2^32 * 2^16.
         transferable(length * copies)?;
-        self.writable()?;
+        self.writable(protected)?;
         needs(&chain.data_out, length * copies)?;
         Ok((offset, length))
     }
@@ -290,8 +286,8 @@ impl Medium {
         Step::Finished(Outcome::status(CONDITION_MET))
     }
 
-    fn writable(&self) -> std::result::Result<(), Box<Outcome>> {
-        if self.read_only {
+    fn writable(&self, protected: bool) -> std::result::Result<(), Box<Outcome>> {
+        if self.read_only || protected {
             return Err(Box::new(Outcome::check(WRITE_PROTECTED)));
         }
         Ok(())

@@ -70,6 +70,8 @@ pub struct Slot {
     pub mapping: u32,
     /// Generation of the map that resolved it.
     pub generation: u64,
+    /// Its mapping may not write.
+    pub protected: bool,
     /// The short road has it: the gate may ask for its end.
     pub short: bool,
     /// The long road ordered this run: its end goes to Python, not to the guest.
@@ -105,6 +107,7 @@ impl Default for Slot {
             cdb_len: 0,
             mapping: 0,
             generation: 0,
+            protected: false,
             short: false,
             ordered: false,
             medium: None,

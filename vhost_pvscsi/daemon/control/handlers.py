@@ -120,6 +120,7 @@ def _describe(lun: LunStatus) -> dict[str, Any]:
         "naa": lun.naa,
         "state": lun.state,
         "faults": lun.faults,
+        "denied": lun.denied,
     }
 
 

@@ -36,6 +36,7 @@ class LunStatus:
     naa: str  #: hexadecimal digits
     state: str  #: "running", "detaching" or "offline"
     faults: int  #: fault rules that are set
+    denied: int  #: commands that its policy has refused
 
 
 class Operator(Protocol):

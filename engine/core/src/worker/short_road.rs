@@ -45,6 +45,7 @@ impl Worker {
             slot.address.and_then(|(target, lun)| map.and_then(|map| map.find(target, lun)));
         slot.generation = map.map_or(0, |map| map.generation);
         slot.mapping = entry.map_or(0, |entry| entry.mapping);
+        slot.protected = entry.is_some_and(|entry| entry.protected);
         let opcode = slot.cdb[0];
         let short = entry.is_some_and(|entry| entry.short_road.contains(opcode));
         if let (true, Some(entry), Some(access)) = (short, entry, cdb::access(opcode)) {
@@ -75,7 +76,7 @@ impl Worker {
     pub(super) fn execute(&mut self, id: usize, queue: &mut Queue, slot_id: usize) {
         let slot = &mut queue.slots[slot_id];
         let Some(medium) = slot.medium.take() else { return };
-        let step = medium.begin(&slot.cdb, &slot.chain);
+        let step = medium.begin(&slot.cdb, &slot.chain, slot.protected);
         match step {
             Step::Finished(outcome) => {
                 slot.medium = Some(medium);
