@@ -14,6 +14,7 @@ from . import pipeline
 from .devices.gates import Cause
 from .engine import Engine, Gate, GateReason, MapEntry
 from .errors import ProtocolError, RingError
+from .identity import MAX_REQUEST_QUEUES
 from .scsi import sense
 from .scsi.request import ManagementOutcome, Reply, Request, Service, TaskManagement
 from .tasks import Attachment, Tasks
@@ -53,11 +54,15 @@ class Adapter:
         number: int,
         peers: Callable[[AttachableUnit], Iterable[tuple[Adapter, Address]]],
         on_front_end: Callable[[bool], None] = lambda _: None,
+        *,
+        queues: int = MAX_REQUEST_QUEUES,
     ) -> None:
         """Make an empty host; `peers` finds all places that a unit is attached at.
 
-        `on_front_end` is called when a front-end comes (True) and goes.
+        `on_front_end` is called when a front-end comes (True) and goes, which may have so many
+        request `queues`.
         """
+        self._queues = queues
         self._on_front_end = on_front_end
         self.number = number
         self.nexus = f"host{number}"
@@ -252,7 +257,11 @@ class Adapter:
             sock.close()
             return
         transport = VhostUserTransport(
-            Connection(sock), self._host, self, name=f"host {self.number}"
+            Connection(sock),
+            self._host,
+            self,
+            name=f"host {self.number}",
+            request_queues=self._queues,
         )
         self._transport = transport
         self._departed.clear()

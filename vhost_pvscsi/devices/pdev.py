@@ -15,7 +15,7 @@ from .emulated.description import check_serial, parse_wwn
 from .faults.parse import parse_rule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from .faults.rule import Rule
 
@@ -133,6 +133,27 @@ def split_commas(text: str) -> list[str]:
         else:
             words[-1] += "," if piece == ",," else piece
     return words
+
+
+def join_commas(words: Iterable[str]) -> str:
+    """Make the text that `split_commas` splits into these words."""
+    return ",".join(word.replace(",", ",,") for word in words)
+
+
+def absolute_pdev(text: str, folder: Path) -> str:
+    """Make the paths in `PDEV[,option...]` absolute; they are relative to `folder`.
+
+    Raises:
+        ConfigurationError: PDEV cannot be used.
+    """
+    pdev, *words = split_commas(text)
+    if _parse_source(pdev)[0] is Kind.PATH:
+        pdev = str(folder / pdev)
+    for number, word in enumerate(words):
+        name, _, value = word.partition("=")
+        if name in PATH_OPTIONS:
+            words[number] = f"{name}={folder / value}"
+    return join_commas((pdev, *words))
 
 
 def _parse_source(pdev: str) -> tuple[Kind, Path | None, int | None]:
@@ -282,6 +303,10 @@ _OPTIONS: Mapping[str, tuple[str, Callable[[str, str], object]]] = {
     "fault": ("faults", _fault),
     "fault-file": ("fault_file", _fault_file),
 }
+
+#: All options by name, and those whose value is a path.
+OPTION_NAMES = tuple(_OPTIONS)
+PATH_OPTIONS = frozenset({"fault-file"})
 
 #: Members whose option may be given several times; each is a tuple of all values.
 _REPEATABLE = frozenset({"faults"})

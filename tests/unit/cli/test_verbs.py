@@ -47,7 +47,7 @@ def good(*words: str) -> str:
 
 def test_every_command_with_a_word_is_a_verb() -> None:
     words = {command.verb for command in COMMANDS.values() if command.verb}
-    assert words | {"serve", "show", "events"} == set(main.commands)
+    assert words | {"serve", "check-config", "show", "events", "completion"} == set(main.commands)
 
 
 def test_hosts_and_luns_are_attached_listed_and_detached(control: ControlThread) -> None:
@@ -91,7 +91,15 @@ def test_json_is_what_the_daemon_says(control: ControlThread, verb: str) -> None
             "scsi-list": [],
             "stats": [{"host": 0, "queue": {"requests": 7}}],
             "show": {
-                "hosts": [{"host": 0, "socket-path": "/s", "connected": False, "luns": 0}],
+                "hosts": [
+                    {
+                        "host": 0,
+                        "socket-path": "/s",
+                        "connected": False,
+                        "luns": 0,
+                        "problem": None,
+                    }
+                ],
                 "luns": [],
             },
         }[verb]
