@@ -382,6 +382,43 @@ def test_a_guest_has_no_more_queues_than_it_may(daemon: Daemon, config: Path, ve
         guest.ready()
 
 
+def test_a_passed_socket_that_was_given_up_is_not_taken_again(
+    folder: Path, verb: Verb, evidence: Collector
+) -> None:
+    options = ["--control", str(folder / "control"), "--state-directory", str(folder / "state")]
+    with socket.socket(socket.AF_UNIX) as passed:
+        passed.bind(str(folder / "passed"))
+        passed.listen()
+        number = passed.fileno()
+        daemon = Daemon(
+            folder,
+            sockets=[],
+            luns=["0:0:0:0=ram:1M"],
+            options=options,
+            descriptors=[number],
+        )
+        with daemon, evidence.watch(daemon):
+            verb("host-detach", "0")
+            assert verb("reload", "--forget") == "host 0: needs a restart\n"
+            assert attached(verb) == {}
+
+
+def test_a_daemon_that_nobody_could_reach_says_so(
+    folder: Path, verb: Verb, evidence: Collector
+) -> None:
+    state = ["--state-directory", str(folder / "state")]
+    daemon = Daemon(
+        folder,
+        sockets=[folder / "s"],
+        luns=[],
+        options=[*state, "--control", str(folder / "control")],
+    )
+    with daemon, evidence.watch(daemon):
+        verb("host-detach", "0")
+    said = verb("serve", "--socket-path", str(folder / "s"), *state, status=2)
+    assert "operators have detached every virtual host" in said
+
+
 def test_bash_completes_the_luns_that_are_there(daemon: Daemon, folder: Path) -> None:
     daemon.start()
     script = (

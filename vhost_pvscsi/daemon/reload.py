@@ -153,6 +153,10 @@ class Reload:
         for number, host in wanted.hosts.items():
             if number in self._roster.hosts:
                 continue
+            if host.spec.path is None:
+                # Its descriptor was closed with it: that number is another file's by now.
+                self._tell(f"host {number}", RESTART)
+                continue
             try:
                 await self._changes.attach_host(host)
             except VhostPvscsiError as error:
@@ -165,6 +169,11 @@ class Reload:
         for address, lun in wanted.luns.items():
             stuck = address in self._stuck or address.host in self._stuck_hosts
             if stuck or address in self._roster.luns:
+                continue
+            if (
+                wanted.hosts[address.host].spec.path is None
+                and address.host not in self._roster.hosts
+            ):
                 continue
             try:
                 await self._changes.attach_lun(lun)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from vhost_pvscsi.devices.nonvolatile import StateDirectory
 from vhost_pvscsi.engine import Engine
-from vhost_pvscsi.errors import VhostPvscsiError
+from vhost_pvscsi.errors import ConfigurationError, VhostPvscsiError
 from vhost_pvscsi.state import Store
 
 from .changes import Changes
@@ -71,6 +71,11 @@ class Service:
             await roster.settle(configured)
             # Nobody is served before all of it is there.
             await populate(inventory, roster)
+            if not inventory.hosts and not options.all_controls():
+                raise ConfigurationError(
+                    "nothing can be served: operators have detached every virtual host",
+                    hint="--control PATH lets others be attached",
+                )
             changes = Changes(inventory, roster, publisher)
             operations = Operations(inventory, roster, changes, self._read, self._stop.set)
             async with AsyncExitStack() as controls:
