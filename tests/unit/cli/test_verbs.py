@@ -107,6 +107,21 @@ def test_json_is_what_the_daemon_says(control: ControlThread, verb: str) -> None
     assert good("show").splitlines()[-1] == "no LUN"
 
 
+def test_what_a_reload_did_is_listed(control: ControlThread) -> None:
+    assert good("reload", "--forget").splitlines() == [
+        "LUN 0:0:1:0: attached",
+        "LUN 0:0:2:0: failed: a.img: No such file or directory",
+    ]
+    assert control.operator.asked == [("reload", True)]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_are_told_how_to_complete(shell: str) -> None:
+    script = good("completion", shell)
+    assert f"_VHOST_PVSCSI_COMPLETE={shell}_complete" in script
+    assert "vhost-pvscsi" in script
+
+
 def test_relative_paths_are_those_of_who_types(control: ControlThread) -> None:
     folder = Path("a,b").absolute()
     folder.mkdir()
