@@ -16,6 +16,7 @@ from .devices.gates import Cause
 from .devices.presentation import PLAIN, Presentation
 from .engine import Engine, Gate, GateReason, MapEntry
 from .errors import ProtocolError, RingError
+from .identity import MAX_REQUEST_QUEUES
 from .scsi import sense
 from .scsi.request import ManagementOutcome, Reply, Request, Service, TaskManagement
 from .tasks import Attachment, Tasks
@@ -56,12 +57,15 @@ class Adapter:
         peers: Callable[[AttachableUnit], Iterable[tuple[Adapter, Address]]],
         on_front_end: Callable[[bool], None] = lambda _: None,
         on_denial: Callable[[Denial], None] = lambda _: None,
+        *,
+        queues: int = MAX_REQUEST_QUEUES,
     ) -> None:
         """Make an empty host; `peers` finds all places that a unit is attached at.
 
-        `on_front_end` is called when a front-end comes (True) and goes, `on_denial` when a LUN's
-        policy has refused a command, not too often.
+        `on_front_end` is called when a front-end comes (True) and goes, which may have so many
+        request `queues`; `on_denial` when a LUN's policy has refused a command, not too often.
         """
+        self._queues = queues
         self._denials = Denials(on_denial)
         self._on_front_end = on_front_end
         self.number = number
@@ -267,7 +271,11 @@ class Adapter:
             sock.close()
             return
         transport = VhostUserTransport(
-            Connection(sock), self._host, self, name=f"host {self.number}"
+            Connection(sock),
+            self._host,
+            self,
+            name=f"host {self.number}",
+            request_queues=self._queues,
         )
         self._transport = transport
         self._departed.clear()

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from vhost_pvscsi.daemon.control.operator import HostStatus, LunStatus
+from vhost_pvscsi.daemon.control.operator import Change, HostStatus, LunStatus
 from vhost_pvscsi.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
 
     from vhost_pvscsi.daemon.control.publisher import Publisher
     from vhost_pvscsi.identity import Address
@@ -30,7 +29,10 @@ class PaperOperator:
         self._faults: dict[Address, tuple[str, ...]] = {}
         self.stopped = asyncio.Event()
 
-    async def attach_host(self, number: int, path: Path) -> None:
+    async def attach_host(
+        self, number: int, options: Mapping[str, object], *, transient: bool
+    ) -> None:
+        path = options["socket_path"]
         self.asked.append(("attach_host", number, path))
         if number in self._hosts:
             raise ConfigurationError(
@@ -44,7 +46,7 @@ class PaperOperator:
         del self._hosts[number]  # a KeyError is the bug of ours that tests want
         self._events.publish("HOST_DETACHED", host=number)
 
-    async def attach(self, address: Address, pdev: str) -> None:
+    async def attach(self, address: Address, pdev: str, *, transient: bool) -> None:
         self.asked.append(("attach", address, pdev))
         if address.host not in self._hosts:
             raise ConfigurationError(f"there is no virtual host {address.host}")
@@ -94,6 +96,13 @@ class PaperOperator:
 
     def stats(self) -> list[dict[str, object]]:
         return [{"host": number, "queue": {"requests": 7}} for number in sorted(self._hosts)]
+
+    async def reload(self, *, forget: bool) -> list[Change]:
+        self.asked.append(("reload", forget))
+        return [
+            Change("LUN 0:0:1:0", "attached"),
+            Change("LUN 0:0:2:0", "failed", "a.img: No such file or directory"),
+        ]
 
     def stop(self) -> None:
         self.stopped.set()

@@ -212,6 +212,21 @@ def test_faults_are_set_and_lifted(daemon: Daemon, verb: Callable[..., str]) -> 
         assert guest.scsi(0, 0, read, data_in=512).good
 
 
+def test_the_well_known_unit_answers_at_a_target_that_has_luns(
+    daemon: Daemon, verb: Callable[..., str]
+) -> None:
+    verb("scsi-attach", "ram:1M", "0:0:3:7")
+    well_known = 0xC101
+    with FrontEnd(daemon.socket) as guest:
+        asked = guest.scsi(3, well_known, cdb.inquiry(36), data_in=36)
+        assert (asked.good, asked.data[0]) == (True, 0x1E)
+        assert guest.scsi(3, well_known, bytes(6)).good
+        told = guest.scsi(3, well_known, cdb.report_luns(64, select=2), data_in=64)
+        assert told.data[:24].hex() == "00000010000000000007000000000000c101000000000000"
+        read = guest.scsi(3, well_known, cdb.read_10(0, 1), data_in=512)
+        assert describe(read) == "5h/20h/00h"
+
+
 def test_two_thousand_luns_are_reported(daemon: Daemon, folder: Path) -> None:
     with operator(folder / "control") as control, FrontEnd(daemon.socket) as guest:
         for lun in range(2000):

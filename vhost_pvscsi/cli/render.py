@@ -36,12 +36,29 @@ def hosts(told: Rows) -> str:
         (
             (
                 str(host["host"]),
-                "connected" if host["connected"] else "waiting",
+                _guest(host),
                 str(host["luns"]),
                 host["socket-path"],
             )
             for host in told
         ),
+    )
+
+
+def _guest(host: Mapping[str, Any]) -> str:
+    if host.get("problem"):
+        return "missing"
+    return "connected" if host["connected"] else "waiting"
+
+
+def changes(told: Rows) -> str:
+    """Make a line for each thing that reading the configuration again has changed."""
+    if not told:
+        return "nothing has changed"
+    return "\n".join(
+        f"{change['what']}: {change['done']}"
+        + (f": {change['problem']}" if change["problem"] else "")
+        for change in told
     )
 
 
@@ -132,6 +149,7 @@ def _cell(value: object) -> str:
 #: Command -> how its answer is shown; those that answer nothing say nothing.
 SHOWN: dict[str, Callable[[Rows], str]] = {
     "query-luns": scsi_list,
+    "reload": changes,
     "query-stats": anything,
     "fault-list": anything,
 }

@@ -18,6 +18,7 @@ from vhost_pvscsi.errors import VhostPvscsiError
 
 from . import render
 from .client import Client
+from .completion import COMPLETED, DEFAULT_CONTROL, completion
 from .values import AS_JSON, TYPES
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from vhost_pvscsi.control.commands import Command
     from vhost_pvscsi.control.parameter import Parameter
 
-DEFAULT_CONTROL = "/run/vhost-pvscsi/control"
+#: Commands whose positional arguments name what is not there yet.
+_NEW = frozenset({"host-attach", "scsi-attach"})
 
 
 def _common() -> list[click.Parameter]:
@@ -49,13 +51,20 @@ def _make(command: Command) -> click.Command:
     return click.Command(
         command.verb,
         callback=functools.partial(_run_command, command),
-        params=[*map(_parameter, command.parameters), *_common()],
+        params=[
+            *(
+                _parameter(parameter, there=command.name not in _NEW)
+                for parameter in command.parameters
+            ),
+            *_common(),
+        ],
         help="\n\n".join(text for text in (command.summary, command.details) if text),
         context_settings={"help_option_names": ["-h", "--help"]},
     )
 
 
-def _parameter(parameter: Parameter) -> click.Parameter:
+def _parameter(parameter: Parameter, *, there: bool) -> click.Parameter:
+    """Make what click reads it with; `there`: what it names is there, and can be completed."""
     kind = parameter.kind
     if parameter.positional:
         return click.Argument(
@@ -64,6 +73,7 @@ def _parameter(parameter: Parameter) -> click.Parameter:
             metavar=f"{kind.word}..." if kind is RULES else kind.word,
             nargs=-1 if kind is RULES else 1,
             required=True,
+            shell_complete=COMPLETED.get(kind) if there else None,
         )
     option = [f"--{parameter.name}", parameter.member]
     if kind is SWITCH:
@@ -75,6 +85,7 @@ def _parameter(parameter: Parameter) -> click.Parameter:
         required=parameter.required,
         default=parameter.default,
         show_default=parameter.default is not None,
+        shell_complete=COMPLETED.get(kind),
         help=parameter.help,
     )
 
@@ -168,4 +179,9 @@ _EVENTS = click.Command(
 )
 
 #: All of them, to be entered in the program's group.
-VERBS = (*(_make(command) for command in COMMANDS.values() if command.verb), _SHOW, _EVENTS)
+VERBS = (
+    *(_make(command) for command in COMMANDS.values() if command.verb),
+    _SHOW,
+    _EVENTS,
+    completion,
+)

@@ -7,18 +7,28 @@ conventions"): --socket-path or --fd, --print-capabilities, no daemonising, SIGT
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import resource
 import sys
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from vhost_pvscsi.control.permissions import parse_group, parse_mode
 from vhost_pvscsi.errors import VhostPvscsiError
 
+from .config.read import read_config
 from .options import ServeOptions, parse_serve
 from .service import Service
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .config.read import Config
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
@@ -30,7 +40,67 @@ def _print_capabilities(context: click.Context, _option: click.Parameter, value:
         context.exit(0)
 
 
+#: Options that a configuration file has no [daemon] key for: they have tables of their own
+#: there, or are of no use in it.
+_NOT_SETTINGS = frozenset(
+    {
+        "config",
+        "socket_paths",
+        "socket_group",
+        "socket_mode",
+        "fds",
+        "luns",
+        "controls",
+        "vscsi",
+        "domain_configs",
+        "debug",
+    }
+)
+
+
+def settings() -> list[click.Option]:
+    """The options that a configuration file may set in [daemon]."""
+    return [
+        option
+        for option in serve.params
+        if isinstance(option, click.Option)
+        and option.expose_value
+        and option.name not in _NOT_SETTINGS
+    ]
+
+
+def _take_config(
+    context: click.Context, _option: click.Parameter, value: Path | None
+) -> Config | None:
+    # Eager: what the file says of other options is what holds where the command line is silent.
+    if value is None or context.resilient_parsing:
+        return None
+    with telling():
+        config = read_config(value, settings())
+    context.default_map = {**(context.default_map or {}), **config.settings}
+    return config
+
+
+def _read_with(
+    read: Callable[[str, str], int],
+) -> Callable[[click.Context, click.Parameter, str | None], int | None]:
+    def convert(_context: click.Context, option: click.Parameter, value: str | None) -> int | None:
+        with telling():
+            return read(option.opts[0].removeprefix("--"), value) if value is not None else None
+
+    return convert
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    is_eager=True,
+    callback=_take_config,
+    metavar="FILE",
+    help="""Read hosts, LUNs, control sockets and options from FILE, TOML (docs/config.md). The
+    command line adds to it, and wins. SIGHUP and vhost-pvscsi reload read it again.""",
+)
 @click.option(
     "--socket-path",
     "socket_paths",
@@ -68,6 +138,33 @@ def _print_capabilities(context: click.Context, _option: click.Parameter, value:
     then. Options: group=GROUP (whose members may connect too), mode=OCTAL (of the socket's
     file), ro (its clients may query only). Repeatable.""",
 )
+@click.option(
+    "--vscsi",
+    metavar="LINE",
+    multiple=True,
+    help="""Attach what a line vscsi=['PDEV,VDEV[,OPTION...]'] of a Xen domain's configuration
+    names, or PDEV,VDEV[,OPTION...] alone. Repeatable.""",
+)
+@click.option(
+    "--domain-config",
+    "domain_configs",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    multiple=True,
+    help="Attach what the line vscsi=[...] of a Xen domain's configuration FILE names. Repeatable.",
+)
+@click.option(
+    "--socket-group",
+    callback=_read_with(parse_group),
+    metavar="GROUP",
+    help="Give the sockets of --socket-path to GROUP, whose members may connect: mode 660.",
+)
+@click.option(
+    "--socket-mode",
+    callback=_read_with(parse_mode),
+    metavar="OCTAL",
+    help="The mode of the files of these sockets; what umask leaves if not given.",
+)
 @click.option("--read-only", is_flag=True, help="Refuse writes to every LUN.")
 @click.option(
     "--threads",
@@ -95,7 +192,8 @@ def _print_capabilities(context: click.Context, _option: click.Parameter, value:
     envvar="STATE_DIRECTORY",
     metavar="DIR",
     help="""Keep what guests save (mode pages, persistent reservations with APTPL, identifying
-    information) in DIR; without it nothing can be saved. $STATE_DIRECTORY if not given.""",
+    information), and what is attached and detached at run time, in DIR; without it nothing is
+    kept. $STATE_DIRECTORY if not given.""",
 )
 @click.option(
     "--log-level",
@@ -114,10 +212,15 @@ def _print_capabilities(context: click.Context, _option: click.Parameter, value:
     help="Print what this program is, as JSON, and exit.",
 )
 def serve(
+    config: Config | None,
     socket_paths: tuple[str, ...],
     fds: tuple[str, ...],
     luns: tuple[str, ...],
     controls: tuple[str, ...],
+    vscsi: tuple[str, ...],
+    domain_configs: tuple[Path, ...],
+    socket_group: int | None,
+    socket_mode: int | None,
     read_only: bool,
     threads: int | None,
     poll_us: int,
@@ -140,7 +243,7 @@ def serve(
         format="%(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
-    try:
+    with telling(debug=debug):
         options = parse_serve(
             socket_paths=socket_paths,
             fds=fds,
@@ -151,8 +254,34 @@ def serve(
             io_uring=io_uring,
             state_directory=state_directory,
             controls=controls,
+            vscsi=vscsi,
+            domain_configs=domain_configs,
+            socket_group=socket_group,
+            socket_mode=socket_mode,
+            config=config,
+            read_config=partial(read_config, config.path, settings()) if config else None,
         )
         sys.exit(run(options))
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("file", type=click.Path(path_type=Path))
+def check_config(file: Path) -> None:
+    """Check a configuration file of serve, and start nothing.
+
+    All that is wrong with FILE is told with its line. Whether images, devices and sockets can be
+    had is seen when they are opened. Hosts that only the command line of serve names are not
+    known here.
+    """
+    with telling():
+        read_config(file, settings()).check()
+
+
+@contextlib.contextmanager
+def telling(*, debug: bool = False) -> Iterator[None]:
+    """Say what goes wrong, and end the program with the status that it has."""
+    try:
+        yield
     except VhostPvscsiError as error:
         if debug:
             raise

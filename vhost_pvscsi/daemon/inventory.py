@@ -9,16 +9,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from vhost_pvscsi.adapter import Adapter
-from vhost_pvscsi.devices.pdev import parse_pdev
 from vhost_pvscsi.errors import ConfigurationError, DeviceBusyError
 
-from .sockets import Listener, SocketSpec
+from .sockets import Listener
 from .units import Units
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from vhost_pvscsi.denials import Denial
     from vhost_pvscsi.devices.nonvolatile import StateDirectory
@@ -27,6 +25,8 @@ if TYPE_CHECKING:
     from vhost_pvscsi.devices.unit import AttachableUnit, LogicalUnit
     from vhost_pvscsi.engine import Engine
     from vhost_pvscsi.identity import Address
+
+    from .sockets import SocketSpec
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +109,9 @@ class Inventory:
                 hint="detach it first, or take another number",
             )
         tell = partial(self._on_front_end, spec.host)
-        adapter = Adapter(self._engine, spec.host, self._peers, tell, self._on_denial)
+        adapter = Adapter(
+            self._engine, spec.host, self._peers, tell, self._on_denial, queues=spec.queues
+        )
         host = VirtualHost(spec, adapter)
         self._hosts[spec.host] = host
         return host
@@ -130,7 +132,7 @@ class Inventory:
         host.accepting = asyncio.create_task(self._take_front_ends(host, host.listener))
         return host.accepting
 
-    async def attach_host(self, number: int, path: Path) -> None:
+    async def attach_host(self, spec: SocketSpec) -> None:
         """Add a host while others are served.
 
         Raises:
@@ -138,11 +140,11 @@ class Inventory:
             DeviceError: its socket cannot be made.
         """
         async with self._changing:
-            host = self.make_host(SocketSpec(number, path=path))
+            host = self.make_host(spec)
             try:
                 self.open_socket(host)
             except BaseException:
-                del self._hosts[number]
+                del self._hosts[spec.host]
                 host.adapter.close()
                 raise
             self.serve(host)
@@ -174,18 +176,14 @@ class Inventory:
                 host.listener.close()
             log.info("virtual host %d is gone", number)
 
-    async def attach(self, address: Address, pdev: str) -> None:
-        """Attach `PDEV[,option...]` at an address, while guests run.
+    async def attach_lun(self, spec: LunSpec) -> None:
+        """Attach a LUN, while guests run.
 
         Raises:
             ConfigurationError: the address is taken or its host unknown, or PDEV cannot be used.
             DeviceError: PDEV cannot be opened.
             DeviceBusyError: another program, or a LUN that does not share, has it.
         """
-        await self.attach_lun(parse_pdev(address, pdev))
-
-    async def attach_lun(self, spec: LunSpec) -> None:
-        """Attach a LUN; raises as `attach`."""
         async with self._changing:
             adapter = self.host(spec.address.host).adapter
             adapter.table.check_free(spec.address)

@@ -220,6 +220,10 @@ _OPTIONS: Mapping[str, tuple[str, Callable[[str, str], object]]] = {
     "raw": ("raw", _switch),
 }
 
+#: All options by name, and those whose value is a path.
+OPTION_NAMES = tuple(_OPTIONS)
+PATH_OPTIONS = frozenset({"fault-file"})
+
 #: Members whose option may be given several times; each is a tuple of all values.
 _REPEATABLE = frozenset({"faults", "denied", "allowed"})
 

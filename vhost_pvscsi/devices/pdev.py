@@ -6,11 +6,15 @@ import enum
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vhost_pvscsi.errors import ConfigurationError
 from vhost_pvscsi.identity import Address
 
-from .lun_options import BLOCK_SIZES, NO_OPTIONS, LunOptions, parse_options
+from .lun_options import BLOCK_SIZES, NO_OPTIONS, PATH_OPTIONS, LunOptions, parse_options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 #: Binary multiples, as QEMU reads them.
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -84,6 +88,27 @@ def split_commas(text: str) -> list[str]:
         else:
             words[-1] += "," if piece == ",," else piece
     return words
+
+
+def join_commas(words: Iterable[str]) -> str:
+    """Make the text that `split_commas` splits into these words."""
+    return ",".join(word.replace(",", ",,") for word in words)
+
+
+def absolute_pdev(text: str, folder: Path) -> str:
+    """Make the paths in `PDEV[,option...]` absolute; they are relative to `folder`.
+
+    Raises:
+        ConfigurationError: PDEV cannot be used.
+    """
+    pdev, *words = split_commas(text)
+    if _parse_source(pdev)[0] is Kind.PATH:
+        pdev = str(folder / pdev)
+    for number, word in enumerate(words):
+        name, _, value = word.partition("=")
+        if name in PATH_OPTIONS:
+            words[number] = f"{name}={folder / value}"
+    return join_commas((pdev, *words))
 
 
 def _parse_source(pdev: str) -> tuple[Kind, Path | None, int | None]:

@@ -11,7 +11,6 @@ from vhost_pvscsi.control.schema import describe
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from pathlib import Path
 
     from vhost_pvscsi.identity import Address
 
@@ -53,8 +52,10 @@ def _carries_out(name: str) -> Callable[[Handler], Handler]:
 
 
 @_carries_out("host-attach")
-async def _host_attach(operator: Operator, host: int, socket_path: Path) -> dict[str, Any]:
-    await operator.attach_host(host, socket_path)
+async def _host_attach(
+    operator: Operator, host: int, transient: bool, **options: object
+) -> dict[str, Any]:
+    await operator.attach_host(host, options, transient=transient)
     return {}
 
 
@@ -77,14 +78,17 @@ async def _query_hosts(operator: Operator) -> list[dict[str, Any]]:
             "socket-path": host.socket,
             "connected": host.connected,
             "luns": host.luns,
+            "problem": host.problem,
         }
         for host in operator.hosts()
     ]
 
 
 @_carries_out("scsi-attach")
-async def _scsi_attach(operator: Operator, pdev: str, vdev: Address) -> dict[str, Any]:
-    await operator.attach(vdev, pdev)
+async def _scsi_attach(
+    operator: Operator, pdev: str, vdev: Address, transient: bool
+) -> dict[str, Any]:
+    await operator.attach(vdev, pdev, transient=transient)
     return {}
 
 
@@ -121,6 +125,7 @@ def _describe(lun: LunStatus) -> dict[str, Any]:
         "state": lun.state,
         "faults": lun.faults,
         "denied": lun.denied,
+        "problem": lun.problem,
     }
 
 
@@ -144,6 +149,14 @@ async def _fault_lift(operator: Operator, vdev: Address) -> dict[str, Any]:
 @_carries_out("query-stats")
 async def _query_stats(operator: Operator) -> list[dict[str, Any]]:
     return operator.stats()
+
+
+@_carries_out("reload")
+async def _reload(operator: Operator, forget: bool) -> list[dict[str, Any]]:
+    return [
+        {"what": change.what, "done": change.done, "problem": change.problem}
+        for change in await operator.reload(forget=forget)
+    ]
 
 
 @_carries_out("query-version")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from vhost_pvscsi.engine import RingKind, RingSetup
 from vhost_pvscsi.errors import ProtocolError, RingError
+from vhost_pvscsi.identity import MAX_REQUEST_QUEUES
 from vhost_pvscsi.scsi.request import ManagementOutcome, Service, TaskManagement
 from vhost_pvscsi.transports.descriptors import close_all
 from vhost_pvscsi.wire.vhost_user import Message, encode, parse
@@ -42,6 +43,8 @@ PATIENCE = 5.0
 
 #: The event ring's index (virtio 1.2, 5.6.2).
 _EVENTS = 1
+#: Rings that are no request queues: control and events.
+_OTHER_QUEUES = 2
 
 _ABLE = {True: "enabled", False: "disabled"}
 
@@ -61,12 +64,13 @@ class VhostUserTransport:
         manager: TaskManager,
         *,
         name: str,
+        request_queues: int = MAX_REQUEST_QUEUES,
     ) -> None:
         self._connection = connection
         self._host = host
         self._manager = manager
         self._name = name
-        self._session = Session()
+        self._session = Session(request_queues + _OTHER_QUEUES)
         self._rings = host.add_session()
         self._events = EventRing(lambda data: self._rings.push_event(_EVENTS, data))
         self._tasks: set[asyncio.Task[None]] = set()
