@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from .devices.unit import AttachableUnit
+    from .engine import Failures
     from .identity import Address
 
 log = logging.getLogger(__name__)
@@ -53,12 +54,15 @@ class Adapter:
         number: int,
         peers: Callable[[AttachableUnit], Iterable[tuple[Adapter, Address]]],
         on_front_end: Callable[[bool], None] = lambda _: None,
+        on_failed: Callable[[Adapter, int], None] = lambda _adapter, _mapping: None,
     ) -> None:
         """Make an empty host; `peers` finds all places that a unit is attached at.
 
-        `on_front_end` is called when a front-end comes (True) and goes.
+        `on_front_end` is called when a front-end comes (True) and goes, `on_failed` with a mapping
+        where the host's I/O has failed: `take_failures` says how often.
         """
         self._on_front_end = on_front_end
+        self._on_failed = on_failed
         self.number = number
         self.nexus = f"host{number}"
         self._engine = engine
@@ -108,6 +112,17 @@ class Adapter:
     def gate(self, mapping_id: int) -> Gate:
         """The gate of one of its mappings."""
         return self._host.gate(mapping_id)
+
+    def take_failures(self, mapping_id: int) -> tuple[Address, Failures] | None:
+        """What the host's I/O has failed to do since this was asked last; None: nothing more.
+
+        Then the next failure is told.
+        """
+        attachment = self._tasks.attached.get(mapping_id)
+        if attachment is None:
+            return None
+        failures = self._host.take_failures(mapping_id)
+        return (attachment.address, failures) if failures.count else None
 
     async def attach(self, address: Address, unit: AttachableUnit) -> None:
         """Put a unit at an address, and tell the guest that is there.
@@ -327,6 +342,10 @@ class Adapter:
         """Let the front-end go whose ring is broken."""
         if self._transport is not None and self._transport.session_id == session:
             self._transport.fail(f"ring {queue}: {reason}")
+
+    def failed(self, mapping: int) -> None:
+        """Tell who wants to know that the host's I/O has failed there."""
+        self._on_failed(self, mapping)
 
     # -- task management (transports.base.TaskManager)
 

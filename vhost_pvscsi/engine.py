@@ -80,6 +80,15 @@ class MapEntry:
     opcodes: frozenset[int]  #: what workers may finish by themselves
 
 
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """How often the host's I/O has failed, and the last time of it."""
+
+    count: int
+    opcode: int
+    errno: int
+
+
 class HostHandler(Protocol):
     """Receives what happens at one virtual host; every call is on the event loop."""
 
@@ -94,6 +103,9 @@ class HostHandler(Protocol):
 
     def broken(self, session: int, queue: int, reason: str) -> None:
         """A session's rings have stopped for good."""
+
+    def failed(self, mapping: int) -> None:
+        """The host's I/O has failed there; `Host.take_failures` says how often."""
 
 
 class Engine:
@@ -112,6 +124,7 @@ class Engine:
             _engine.BROKEN: self._on_broken,
             _engine.CANCEL: self._on_cancel,
             _engine.EXECUTED: self._on_executed,
+            _engine.FAILED: self._on_failed,
         }
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._core.fileno(), self._deliver)
@@ -204,6 +217,10 @@ class Engine:
         if host := self._hosts.get(host_id):
             host.handler.broken(session, queue, reason)
 
+    def _on_failed(self, host_id: int, mapping: int) -> None:
+        if host := self._hosts.get(host_id):
+            host.handler.failed(mapping)
+
 
 def _settle(future: asyncio.Future[int], value: int, error: str) -> None:
     if future.done():
@@ -263,6 +280,13 @@ class Host:
             for e in entries
         ]
         await self.engine.done(self._core.set_map(self.id, generation, rows))
+
+    def take_failures(self, mapping: int) -> Failures:
+        """What the host's I/O has failed to do at a mapping since this was asked last.
+
+        Where it is nothing, the next failure is told by `HostHandler.failed`.
+        """
+        return Failures(*self._core.take_failures(self.id, mapping))
 
     def gate(self, mapping: int) -> Gate:
         """The gate of one mapping."""

@@ -51,10 +51,15 @@ class Inventory:
         engine: Engine,
         state: StateDirectory | None = None,
         on_front_end: Callable[[int, bool], None] = lambda _host, _came: None,
+        on_failed: Callable[[Adapter, int], None] = lambda _adapter, _mapping: None,
     ) -> None:
-        """Begin with none; `on_front_end` is told of a host's front-ends that come and go."""
+        """Begin with none; `on_front_end` is told of a host's front-ends that come and go.
+
+        `on_failed` is told of mappings where the host's I/O has failed.
+        """
         self._engine = engine
         self._on_front_end = on_front_end
+        self._on_failed = on_failed
         self._units = Units(engine, state, self._reached_by)
         self._hosts: dict[int, VirtualHost] = {}
         self._changing = asyncio.Lock()
@@ -102,7 +107,8 @@ class Inventory:
                 hint="detach it first, or take another number",
             )
         tell = partial(self._on_front_end, spec.host)
-        host = VirtualHost(spec, Adapter(self._engine, spec.host, self._peers, tell))
+        adapter = Adapter(self._engine, spec.host, self._peers, tell, self._on_failed)
+        host = VirtualHost(spec, adapter)
         self._hosts[spec.host] = host
         return host
 

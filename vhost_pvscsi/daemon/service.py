@@ -15,6 +15,7 @@ from vhost_pvscsi.engine import Engine
 from .control.publisher import Publisher
 from .control.server import ControlServer
 from .inventory import Inventory
+from .io_errors import IoErrors
 from .operations import Operations
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Service:
             def tell(host: int, came: bool) -> None:
                 publisher.publish("FRONTEND_CONNECTED" if came else "FRONTEND_LOST", host=host)
 
-            inventory = Inventory(engine, state, tell)
+            inventory = Inventory(engine, state, tell, IoErrors(publisher).begin)
             undo.callback(inventory.close)
             # Nobody is served before all of it is there.
             hosts = [inventory.make_host(spec) for spec in options.sockets]

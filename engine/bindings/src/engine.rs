@@ -73,6 +73,11 @@ impl PyEngine {
         self.0.set_map(host, generation, rows.collect()).map_err(to_python)
     }
 
+    fn take_failures(&self, host: u32, mapping: u32) -> (u64, u8, i32) {
+        let taken = self.0.take_failures(host, mapping);
+        (taken.count, taken.opcode, taken.errno)
+    }
+
     #[pyo3(signature = (mapping, bits, wait=true))]
     fn close_gate(&self, mapping: u32, bits: u32, wait: bool) -> PyResult<u64> {
         self.0.close_gate(mapping, bits, wait).map_err(to_python)

@@ -17,6 +17,7 @@ fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("BROKEN", events::BROKEN)?;
     module.add("CANCEL", events::CANCEL)?;
     module.add("EXECUTED", events::EXECUTED)?;
+    module.add("FAILED", events::FAILED)?;
     module.add("QUEUE_CONTROL", engine::QUEUE_CONTROL)?;
     module.add("QUEUE_EVENT", engine::QUEUE_EVENT)?;
     module.add("QUEUE_REQUEST", engine::QUEUE_REQUEST)?;

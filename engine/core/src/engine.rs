@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::counters::Counters;
 use crate::error::{Error, Result};
+use crate::failures::Taken;
 use crate::gate::Gate;
 use crate::mailbox::{Event, Mailbox, NewQueue, Order, Outbox, QueueKind, Selector, Ticket};
 use crate::map::{Entry, Map, OpcodeSet};
@@ -209,6 +210,10 @@ impl Engine {
                 lun: row.lun,
                 mapping: row.mapping,
                 gate: old.gate(row.mapping).cloned().unwrap_or_default(),
+                failures: old
+                    .entry(row.mapping)
+                    .map(|entry| Arc::clone(&entry.failures))
+                    .unwrap_or_default(),
                 medium: row.medium,
                 short_road: row.short_road,
             })
@@ -225,6 +230,15 @@ impl Engine {
             .values()
             .find_map(|host| host.map.gate(mapping).cloned())
             .ok_or_else(|| unknown("mapping", mapping))
+    }
+
+    /// What the host's I/O has failed to do at a mapping since this was asked last. Nothing: the
+    /// next failure is told by an event.
+    #[must_use]
+    pub fn take_failures(&self, host: u32, mapping: u32) -> Taken {
+        let state = self.state();
+        let entry = state.hosts.get(&host).and_then(|host| host.map.entry(mapping));
+        entry.map(|entry| entry.failures.take()).unwrap_or_default()
     }
 
     /// Close a gate. Done: no short-road command that `bits` stop will follow, and with `wait`

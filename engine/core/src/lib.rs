@@ -16,6 +16,7 @@ pub mod copy;
 pub mod counters;
 pub mod engine;
 pub mod error;
+pub mod failures;
 pub mod gate;
 pub mod mailbox;
 pub mod map;

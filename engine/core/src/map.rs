@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::failures::Failures;
 use crate::gate::Gate;
 use crate::medium::Medium;
 
@@ -42,6 +43,8 @@ pub struct Entry {
     pub mapping: u32,
     /// May a worker finish its commands?
     pub gate: Arc<Gate>,
+    /// What the host's I/O has failed to do there.
+    pub failures: Arc<Failures>,
     /// The blocks; None for a unit without any.
     pub medium: Option<Arc<Medium>>,
     /// What a worker may finish while the gate is open.
@@ -79,6 +82,12 @@ impl Map {
     /// The gate of a mapping.
     #[must_use]
     pub fn gate(&self, mapping: u32) -> Option<&Arc<Gate>> {
-        self.entries.iter().find(|entry| entry.mapping == mapping).map(|entry| &entry.gate)
+        self.entry(mapping).map(|entry| &entry.gate)
+    }
+
+    /// The entry of a mapping.
+    #[must_use]
+    pub fn entry(&self, mapping: u32) -> Option<&Arc<Entry>> {
+        self.entries.iter().find(|entry| entry.mapping == mapping)
     }
 }

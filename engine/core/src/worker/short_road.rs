@@ -202,6 +202,9 @@ impl Worker {
         slot_id: usize,
         outcome: Outcome,
     ) {
+        if outcome.errno != 0 {
+            self.note_failure(queue, slot_id, outcome.errno);
+        }
         let slot = &mut queue.slots[slot_id];
         let outcome = match slot.mark {
             Some(service) => Outcome::of(service),
@@ -222,6 +225,22 @@ impl Worker {
         queue.answer(slot_id, &outcome);
         queue.count(cdb::access(queue.slots[slot_id].cdb[0]), slot_id, &outcome);
         queue.release(slot_id, &mut self.fired);
+    }
+
+    /// Count a failure of the host's I/O where it happened; the first of many is told to Python.
+    fn note_failure(&self, queue: &Queue, slot_id: usize, errno: i32) {
+        let slot = &queue.slots[slot_id];
+        let entry = slot
+            .address
+            .and_then(|(target, lun)| self.maps.get(&queue.host)?.find(target, lun))
+            // Another one may be there by now.
+            .filter(|entry| entry.mapping == slot.mapping);
+        if let Some(entry) = entry {
+            if entry.failures.count(slot.cdb[0], errno) {
+                let event = Event::Failed { host: queue.host, mapping: slot.mapping };
+                self.shared.outbox.push(queue.host, event);
+            }
+        }
     }
 
     pub(super) fn reap(&mut self) {
