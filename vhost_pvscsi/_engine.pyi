@@ -20,6 +20,7 @@ __all__ = [
     "DONE",
     "EXECUTED",
     "FAILED",
+    "LATENCY_BOUNDS",
     "MAX_QUEUE_SIZE",
     "MAX_TRANSFER_BYTES",
     "MAX_UNMAP_BLOCKS",
@@ -63,6 +64,8 @@ MAX_TRANSFER_BYTES: Final[int]
 MAX_UNMAP_BLOCKS: Final[int]
 MAX_UNMAP_DESCRIPTORS: Final[int]
 MAX_WRITE_SAME_BLOCKS: Final[int]
+#: Upper bounds of the buckets of latencies in seconds, ascending; one more bucket has none.
+LATENCY_BOUNDS: Final[tuple[float, ...]]
 #: Entries of the largest ring.
 MAX_QUEUE_SIZE: Final[int]
 
@@ -182,6 +185,12 @@ class Engine:
         """How often the host's I/O has failed there; operation code and errno of the last time.
 
         Counted since this was asked. Where it is never, the next failure is a FAILED event.
+        """
+    def lun_counters(self, host: int, mapping: int) -> tuple[list[int], list[int], list[int]]:
+        """What a mapping has carried since it was made, all threads together.
+
+        Reads, writes, others, long road, errors, bytes read, bytes written, in flight; then how
+        many reads, and writes, took so long, by bucket.
         """
     def close_gate(self, mapping: int, bits: int, wait: bool = True) -> int:
         """Set gate bits. DONE: no short-road command they stop is in flight or will follow.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from .devices.unit import AttachableUnit
-    from .engine import Failures
+    from .engine import Failures, LunCounters
     from .identity import Address
 
 log = logging.getLogger(__name__)
@@ -112,6 +112,14 @@ class Adapter:
     def gate(self, mapping_id: int) -> Gate:
         """The gate of one of its mappings."""
         return self._host.gate(mapping_id)
+
+    def counters(self, mapping_id: int) -> LunCounters:
+        """What one of its mappings has carried since it was attached."""
+        return self._host.counters(mapping_id)
+
+    def is_attached(self, mapping_id: int) -> bool:
+        """Whether a mapping is in service."""
+        return mapping_id in self._tasks.attached
 
     def take_failures(self, mapping_id: int) -> tuple[Address, Failures] | None:
         """What the host's I/O has failed to do since this was asked last; None: nothing more.

@@ -29,6 +29,10 @@ BATCH = 256
 HOST_BUDGET = 8 << 20
 
 
+#: Upper bounds of the buckets of latencies in seconds, ascending; one more bucket has none.
+LATENCY_BOUNDS: tuple[float, ...] = _engine.LATENCY_BOUNDS
+
+
 class GateReason(enum.IntEnum):
     """Why a gate is shut; the value is the bit, once for reads and once for writes."""
 
@@ -78,6 +82,22 @@ class MapEntry:
     mapping: int
     medium: Medium | None
     opcodes: frozenset[int]  #: what workers may finish by themselves
+
+
+@dataclass(frozen=True, slots=True)
+class LunCounters:
+    """What a mapping has carried since it was made, on whichever road."""
+
+    reads: int  #: commands that read blocks and have ended
+    writes: int  #: commands that write blocks and have ended
+    others: int  #: other commands that have ended
+    long_road: int  #: how many of all of these Python has answered
+    errors: int  #: how many failed on the host, or with MEDIUM ERROR or HARDWARE ERROR
+    bytes_read: int
+    bytes_written: int
+    in_flight: int  #: commands that have not ended
+    read_latency: tuple[int, ...]  #: reads by bucket of `LATENCY_BOUNDS`
+    write_latency: tuple[int, ...]  #: writes, likewise
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +300,23 @@ class Host:
             for e in entries
         ]
         await self.engine.done(self._core.set_map(self.id, generation, rows))
+
+    def counters(self, mapping: int) -> LunCounters:
+        """What a mapping has carried since it was made; ValueError where there is none."""
+        plain, read_latency, write_latency = self._core.lun_counters(self.id, mapping)
+        reads, writes, others, long_road, errors, bytes_read, bytes_written, in_flight = plain
+        return LunCounters(
+            reads=reads,
+            writes=writes,
+            others=others,
+            long_road=long_road,
+            errors=errors,
+            bytes_read=bytes_read,
+            bytes_written=bytes_written,
+            in_flight=in_flight,
+            read_latency=tuple(read_latency),
+            write_latency=tuple(write_latency),
+        )
 
     def take_failures(self, mapping: int) -> Failures:
         """What the host's I/O has failed to do at a mapping since this was asked last.

@@ -34,6 +34,7 @@ pub mod slot;
 pub mod slow;
 pub mod step;
 pub mod store;
+pub mod tally;
 pub mod transfer;
 pub mod uring;
 pub mod vectored;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::failures::Failures;
 use crate::gate::Gate;
 use crate::medium::Medium;
+use crate::tally::Tally;
 
 /// The REPORT LUNS well known logical unit (SAM-5 4.7.5.2), as a number beside the others.
 pub const WELL_KNOWN_LUN: u32 = 0xc101;
@@ -45,6 +46,8 @@ pub struct Entry {
     pub gate: Arc<Gate>,
     /// What the host's I/O has failed to do there.
     pub failures: Arc<Failures>,
+    /// What has been carried there.
+    pub tally: Arc<Tally>,
     /// The blocks; None for a unit without any.
     pub medium: Option<Arc<Medium>>,
     /// What a worker may finish while the gate is open.

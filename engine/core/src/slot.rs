@@ -4,12 +4,14 @@
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::chain::Chain;
 use crate::mailbox::Ticket;
 use crate::medium::Medium;
 use crate::memory::Memory;
 use crate::outcome::Service;
+use crate::tally::Tally;
 use crate::transfer::Transfer;
 
 /// Most bytes of CDB that a ring carries.
@@ -74,6 +76,10 @@ pub struct Slot {
     pub short: bool,
     /// The long road ordered this run: its end goes to Python, not to the guest.
     pub ordered: bool,
+    /// Where it is counted; None where nothing is attached.
+    pub tally: Option<Arc<Tally>>,
+    /// When it was taken.
+    pub taken: Option<Instant>,
     /// The blocks it works on.
     pub medium: Option<Arc<Medium>>,
     /// A READ or WRITE on its way.
@@ -107,6 +113,8 @@ impl Default for Slot {
             generation: 0,
             short: false,
             ordered: false,
+            tally: None,
+            taken: None,
             medium: None,
             transfer: Transfer::default(),
             mark: None,
@@ -125,6 +133,7 @@ impl Slot {
         self.chain.clear();
         self.memory = None;
         self.medium = None;
+        self.tally = None;
         self.mark = None;
         self.ended = None;
         self.short = false;

@@ -45,6 +45,11 @@ impl Worker {
             slot.address.and_then(|(target, lun)| map.and_then(|map| map.find(target, lun)));
         slot.generation = map.map_or(0, |map| map.generation);
         slot.mapping = entry.map_or(0, |entry| entry.mapping);
+        if let Some(entry) = entry {
+            entry.tally.begin(self.index);
+            slot.tally = Some(Arc::clone(&entry.tally));
+            slot.taken = Some(Instant::now());
+        }
         let opcode = slot.cdb[0];
         let short = entry.is_some_and(|entry| entry.short_road.contains(opcode));
         if let (true, Some(entry), Some(access)) = (short, entry, cdb::access(opcode)) {
@@ -223,7 +228,12 @@ impl Worker {
             return;
         }
         queue.answer(slot_id, &outcome);
-        queue.count(cdb::access(queue.slots[slot_id].cdb[0]), slot_id, &outcome);
+        let access = cdb::access(queue.slots[slot_id].cdb[0]);
+        queue.count(access, slot_id, &outcome);
+        let slot = &queue.slots[slot_id];
+        if let Some(tally) = &slot.tally {
+            tally.end(self.index, slot, access, &outcome);
+        }
         queue.release(slot_id, &mut self.fired);
     }
 
