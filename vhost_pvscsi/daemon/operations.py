@@ -8,6 +8,7 @@ from vhost_pvscsi.devices.emulated.disk import EmulatedDisk
 from vhost_pvscsi.devices.faults.parse import parse_rule
 
 from .control.operator import HostStatus, LunStatus
+from .statistics import lun_statistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from vhost_pvscsi.identity import Address
     from vhost_pvscsi.translation import Mapping
 
+    from .control.operator import LunStatistics
     from .control.publisher import Publisher
     from .inventory import Inventory, VirtualHost
 
@@ -111,6 +113,15 @@ class Operations:
             {"host": host.spec.host, **self._inventory.counters(host, _COUNTERS)}
             for host in self._inventory.hosts
         ]
+
+    async def lun_stats(self, host: int | None = None) -> list[LunStatistics]:
+        """What each LUN, or each of one virtual host, has done since it was attached.
+
+        Raises:
+            ConfigurationError: there is no such host.
+        """
+        hosts = self._inventory.hosts if host is None else (self._inventory.host(host),)
+        return await lun_statistics(hosts)
 
     def stop(self) -> None:
         """End the daemon, as SIGTERM does."""

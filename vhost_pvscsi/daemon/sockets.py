@@ -100,6 +100,23 @@ class Listener:
                 self.spec.path.unlink()
 
 
+def set_permissions(path: Path, mode: int, group: int | None) -> None:
+    """Say who may connect to a socket that was made; group None: the daemon's own.
+
+    Raises:
+        DeviceError: its mode or group cannot be set.
+    """
+    try:
+        if group is not None:
+            os.chown(path, -1, group)
+        path.chmod(mode)
+    except OSError as error:
+        raise DeviceError(
+            f"{path}: its group or mode cannot be set: {error.strerror}",
+            hint="a group that the daemon's user is a member of",
+        ) from error
+
+
 def _bind(path: Path) -> socket.socket:
     _remove_stale(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from vhost_pvscsi.engine import LunCounters
     from vhost_pvscsi.identity import Address
 
 
@@ -38,6 +39,16 @@ class LunStatus:
     faults: int  #: fault rules that are set
 
 
+@dataclass(frozen=True, slots=True)
+class LunStatistics:
+    """What a LUN has done since it was attached."""
+
+    address: Address
+    pdev: str
+    attachment: int  #: a number that no other attachment of this daemon's life has
+    counters: LunCounters
+
+
 class Operator(Protocol):
     """Carries out what clients ask.
 
@@ -61,5 +72,7 @@ class Operator(Protocol):
     def faults(self, address: Address) -> list[dict[str, object]]: ...
 
     def stats(self) -> list[dict[str, object]]: ...
+
+    async def lun_stats(self, host: int | None = None) -> list[LunStatistics]: ...
 
     def stop(self) -> None: ...

@@ -45,9 +45,9 @@ def parse_control(text: str) -> ControlSpec:
     for word in words:
         name, _, value = word.partition("=")
         if name == "group":
-            group = _group(value)
+            group = read_group(value)
         elif name == "mode":
-            mode = _mode(value)
+            mode = read_mode(value)
         elif word == "ro":
             read_only = True
         else:
@@ -55,12 +55,20 @@ def parse_control(text: str) -> ControlSpec:
                 f"control socket {path}: option {word!r} is not known",
                 hint=f"options are {_OPTIONS}",
             )
-    if mode is None:
-        mode = _MODE_ALONE if group is None else _MODE_GROUP
-    return ControlSpec(Path(path), mode, group, read_only)
+    return ControlSpec(Path(path), default_mode(group) if mode is None else mode, group, read_only)
 
 
-def _group(text: str) -> int:
+def default_mode(group: int | None) -> int:
+    """The mode of a socket's file for which no other is asked."""
+    return _MODE_ALONE if group is None else _MODE_GROUP
+
+
+def read_group(text: str) -> int:
+    """Read a group by name or number.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
     try:
         # A group's number is as good as its name, and some have no other.
         if re.fullmatch(r"[0-9]{1,9}", text, re.ASCII):
@@ -72,7 +80,12 @@ def _group(text: str) -> int:
         ) from None
 
 
-def _mode(text: str) -> int:
+def read_mode(text: str) -> int:
+    """Read the mode of a file.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
     if not re.fullmatch(r"0?[0-7]{3}", text):
         raise ConfigurationError(
             f"mode={text}: {text!r} is no file mode", hint="three octal digits: mode=660"
