@@ -66,6 +66,14 @@ def _print_capabilities(context: click.Context, _option: click.Parameter, value:
     then. Options: group=GROUP (whose members may connect too), mode=OCTAL (of the socket's
     file), ro (its clients may query only). Repeatable.""",
 )
+@click.option(
+    "--metrics",
+    "metrics",
+    metavar="[HOST:]PORT",
+    multiple=True,
+    help="""Let Prometheus read metrics by HTTP at TCP port PORT of HOST (127.0.0.1 if not given),
+    path /metrics; or at a UNIX socket: unix:PATH[,group=GROUP][,mode=OCTAL]. Repeatable.""",
+)
 @click.option("--read-only", is_flag=True, help="Refuse writes to every LUN.")
 @click.option(
     "--threads",
@@ -116,6 +124,7 @@ def serve(
     fds: tuple[str, ...],
     luns: tuple[str, ...],
     controls: tuple[str, ...],
+    metrics: tuple[str, ...],
     read_only: bool,
     threads: int | None,
     poll_us: int,
@@ -149,6 +158,7 @@ def serve(
             io_uring=io_uring,
             state_directory=state_directory,
             controls=controls,
+            metrics=metrics,
         )
         sys.exit(run(options))
     except VhostPvscsiError as error:

@@ -11,6 +11,7 @@ from vhost_pvscsi.devices.pdev import LunSpec, parse_lun
 from vhost_pvscsi.errors import ConfigurationError
 
 from .control.spec import ControlSpec, parse_control
+from .metrics.spec import MetricsSpec, parse_metrics
 from .sockets import SocketSpec, parse_specs
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class ServeOptions:
     io_uring: bool
     state_directory: Path | None  #: where what guests save is kept; None: nothing can be saved
     controls: tuple[ControlSpec, ...] = ()
+    metrics: tuple[MetricsSpec, ...] = ()
 
 
 def parse_serve(
@@ -42,6 +44,7 @@ def parse_serve(
     io_uring: bool,
     state_directory: Path | None = None,
     controls: Sequence[str] = (),
+    metrics: Sequence[str] = (),
 ) -> ServeOptions:
     """Check the values of `serve`.
 
@@ -70,6 +73,7 @@ def parse_serve(
         io_uring=io_uring,
         state_directory=state_directory,
         controls=control_specs,
+        metrics=tuple(parse_metrics(text) for text in metrics),
     )
 
 

@@ -19,6 +19,9 @@ from .io_errors import IoErrors
 from .operations import Operations
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .metrics.spec import MetricsSpec
     from .options import ServeOptions
 
 log = logging.getLogger(__name__)
@@ -70,6 +73,7 @@ class Service:
             async with AsyncExitStack() as controls:
                 for spec in options.controls:
                     await controls.enter_async_context(ControlServer(operations, publisher, spec))
+                await _serve_metrics(inventory, publisher, options.metrics, controls)
                 await self._wait([inventory.serve(host) for host in hosts])
             await self._drain(inventory)
         return 0
@@ -99,6 +103,17 @@ class Service:
             # The kernel still has guests' pages: threads that wait for it cannot be joined.
             logging.shutdown()
             os._exit(1)
+
+
+async def _serve_metrics(
+    inventory: Inventory, publisher: Publisher, specs: Sequence[MetricsSpec], until: AsyncExitStack
+) -> None:
+    if specs:
+        # Here, so that a daemon that serves none does not carry what makes them.
+        from .metrics.server import MetricsServer  # noqa: PLC0415
+
+        for spec in specs:
+            await until.enter_async_context(MetricsServer(inventory, publisher, spec))
 
 
 async def _all_done(tasks: list[asyncio.Task[None]]) -> bool:
