@@ -45,7 +45,7 @@ $ vhost-pvscsi scsi-detach 0:0:1:0
 - `devstate` is `missing` where a LUN should be there and cannot be had: [config.md](config.md),
   "Who wins".
 - `vhost-pvscsi show` lists hosts and LUNs with what they are, `vhost-pvscsi events` prints events
-  until it is interrupted.
+  until it is interrupted, `vhost-pvscsi top` shows what LUNs do ([statistics.md](statistics.md)).
 
 ## Who may
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from .devices.unit import AttachableUnit
+    from .engine import Failures, LunCounters
     from .identity import Address
 
 log = logging.getLogger(__name__)
@@ -57,17 +58,20 @@ class Adapter:
         peers: Callable[[AttachableUnit], Iterable[tuple[Adapter, Address]]],
         on_front_end: Callable[[bool], None] = lambda _: None,
         on_denial: Callable[[Denial], None] = lambda _: None,
+        on_failed: Callable[[Adapter, int], None] = lambda _adapter, _mapping: None,
         *,
         queues: int = MAX_REQUEST_QUEUES,
     ) -> None:
         """Make an empty host; `peers` finds all places that a unit is attached at.
 
         `on_front_end` is called when a front-end comes (True) and goes, which may have so many
-        request `queues`; `on_denial` when a LUN's policy has refused a command, not too often.
+        request `queues`; `on_denial` when a LUN's policy has refused a command, not too often;
+        `on_failed` with a mapping where the host's I/O has failed: `take_failures` says how often.
         """
         self._queues = queues
         self._denials = Denials(on_denial)
         self._on_front_end = on_front_end
+        self._on_failed = on_failed
         self.number = number
         self.nexus = f"host{number}"
         self._engine = engine
@@ -121,6 +125,25 @@ class Adapter:
     def gate(self, mapping_id: int) -> Gate:
         """The gate of one of its mappings."""
         return self._host.gate(mapping_id)
+
+    def counters(self, mapping_id: int) -> LunCounters:
+        """What one of its mappings has carried since it was attached."""
+        return self._host.counters(mapping_id)
+
+    def is_attached(self, mapping_id: int) -> bool:
+        """Whether a mapping is in service."""
+        return mapping_id in self._tasks.attached
+
+    def take_failures(self, mapping_id: int) -> tuple[Address, Failures] | None:
+        """What the host's I/O has failed to do since this was asked last; None: nothing more.
+
+        Then the next failure is told.
+        """
+        attachment = self._tasks.attached.get(mapping_id)
+        if attachment is None:
+            return None
+        failures = self._host.take_failures(mapping_id)
+        return (attachment.address, failures) if failures.count else None
 
     async def attach(
         self, address: Address, unit: AttachableUnit, presentation: Presentation = PLAIN
@@ -353,6 +376,10 @@ class Adapter:
         """Let the front-end go whose ring is broken."""
         if self._transport is not None and self._transport.session_id == session:
             self._transport.fail(f"ring {queue}: {reason}")
+
+    def failed(self, mapping: int) -> None:
+        """Tell who wants to know that the host's I/O has failed there."""
+        self._on_failed(self, mapping)
 
     # -- task management (transports.base.TaskManager)
 

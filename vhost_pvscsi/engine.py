@@ -29,6 +29,10 @@ BATCH = 256
 HOST_BUDGET = 8 << 20
 
 
+#: Upper bounds of the buckets of latencies in seconds, ascending; one more bucket has none.
+LATENCY_BOUNDS: tuple[float, ...] = _engine.LATENCY_BOUNDS
+
+
 class GateReason(enum.IntEnum):
     """Why a gate is shut; the value is the bit, once for reads and once for writes."""
 
@@ -81,6 +85,31 @@ class MapEntry:
     protected: bool = False  #: the executor refuses its writes, as those of a read-only medium
 
 
+@dataclass(frozen=True, slots=True)
+class LunCounters:
+    """What a mapping has carried since it was made, on whichever road."""
+
+    reads: int  #: commands that read blocks and have ended
+    writes: int  #: commands that write blocks and have ended
+    others: int  #: other commands that have ended
+    long_road: int  #: how many of all of these Python has answered
+    errors: int  #: how many failed on the host, or with MEDIUM ERROR or HARDWARE ERROR
+    bytes_read: int
+    bytes_written: int
+    in_flight: int  #: commands that have not ended
+    read_latency: tuple[int, ...]  #: reads by bucket of `LATENCY_BOUNDS`
+    write_latency: tuple[int, ...]  #: writes, likewise
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """How often the host's I/O has failed, and the last time of it."""
+
+    count: int
+    opcode: int
+    errno: int
+
+
 class HostHandler(Protocol):
     """Receives what happens at one virtual host; every call is on the event loop."""
 
@@ -95,6 +124,9 @@ class HostHandler(Protocol):
 
     def broken(self, session: int, queue: int, reason: str) -> None:
         """A session's rings have stopped for good."""
+
+    def failed(self, mapping: int) -> None:
+        """The host's I/O has failed there; `Host.take_failures` says how often."""
 
 
 class Engine:
@@ -113,6 +145,7 @@ class Engine:
             _engine.BROKEN: self._on_broken,
             _engine.CANCEL: self._on_cancel,
             _engine.EXECUTED: self._on_executed,
+            _engine.FAILED: self._on_failed,
         }
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._core.fileno(), self._deliver)
@@ -205,6 +238,10 @@ class Engine:
         if host := self._hosts.get(host_id):
             host.handler.broken(session, queue, reason)
 
+    def _on_failed(self, host_id: int, mapping: int) -> None:
+        if host := self._hosts.get(host_id):
+            host.handler.failed(mapping)
+
 
 def _settle(future: asyncio.Future[int], value: int, error: str) -> None:
     if future.done():
@@ -271,6 +308,30 @@ class Host:
             for e in entries
         ]
         await self.engine.done(self._core.set_map(self.id, generation, rows))
+
+    def counters(self, mapping: int) -> LunCounters:
+        """What a mapping has carried since it was made; ValueError where there is none."""
+        plain, read_latency, write_latency = self._core.lun_counters(self.id, mapping)
+        reads, writes, others, long_road, errors, bytes_read, bytes_written, in_flight = plain
+        return LunCounters(
+            reads=reads,
+            writes=writes,
+            others=others,
+            long_road=long_road,
+            errors=errors,
+            bytes_read=bytes_read,
+            bytes_written=bytes_written,
+            in_flight=in_flight,
+            read_latency=tuple(read_latency),
+            write_latency=tuple(write_latency),
+        )
+
+    def take_failures(self, mapping: int) -> Failures:
+        """What the host's I/O has failed to do at a mapping since this was asked last.
+
+        Where it is nothing, the next failure is told by `HostHandler.failed`.
+        """
+        return Failures(*self._core.take_failures(self.id, mapping))
 
     def gate(self, mapping: int) -> Gate:
         """The gate of one mapping."""

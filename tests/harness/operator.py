@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from vhost_pvscsi.daemon.control.operator import Change, HostStatus, LunStatus
+from vhost_pvscsi.daemon.control.operator import Change, HostStatus, LunStatistics, LunStatus
+from vhost_pvscsi.engine import LATENCY_BOUNDS, LunCounters
 from vhost_pvscsi.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class PaperOperator:
         self._luns: dict[Address, str] = {}
         self._faults: dict[Address, tuple[str, ...]] = {}
         self.stopped = asyncio.Event()
+        self._asked_stats = 0
 
     async def attach_host(
         self, number: int, options: Mapping[str, object], *, transient: bool
@@ -102,6 +104,34 @@ class PaperOperator:
         return [
             Change("LUN 0:0:1:0", "attached"),
             Change("LUN 0:0:2:0", "failed", "a.img: No such file or directory"),
+        ]
+
+    async def lun_stats(self, host: int | None = None) -> list[LunStatistics]:
+        """Each time it is asked, every LUN has done 1,000 reads of 4 KiB more, in 100 us each."""
+        self._asked_stats += 1
+        return [
+            LunStatistics(
+                address,
+                pdev,
+                number,
+                LunCounters(
+                    reads=1000 * self._asked_stats,
+                    writes=0,
+                    others=0,
+                    long_road=0,
+                    errors=number,
+                    bytes_read=4096 * 1000 * self._asked_stats,
+                    bytes_written=0,
+                    in_flight=3,
+                    read_latency=tuple(
+                        1000 * self._asked_stats if number == 5 else 0
+                        for number in range(len(LATENCY_BOUNDS) + 1)
+                    ),
+                    write_latency=(0,) * (len(LATENCY_BOUNDS) + 1),
+                ),
+            )
+            for number, (address, pdev) in enumerate(sorted(self._luns.items()))
+            if host in {None, address.host}
         ]
 
     def stop(self) -> None:

@@ -14,6 +14,7 @@ from vhost_pvscsi.control.parameter import HOST, VDEV
 from vhost_pvscsi.errors import VhostPvscsiError
 
 from .client import Client
+from .common import DEFAULT_CONTROL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,12 +23,12 @@ if TYPE_CHECKING:
 
     Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
-DEFAULT_CONTROL = "/run/vhost-pvscsi/control"
 #: Who presses a key waits no longer than this for the daemon, in seconds.
 _PATIENCE = 1.0
 
 _PROGRAM = "vhost-pvscsi"
 _VARIABLE = "_VHOST_PVSCSI_COMPLETE"
+
 #: bash takes a colon for the end of a word, and an address for four words.
 _BASH = 'COMP_WORDBREAKS="${COMP_WORDBREAKS//:}"\n'
 

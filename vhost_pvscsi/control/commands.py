@@ -196,6 +196,19 @@ COMMANDS: Mapping[str, Command] = {
             verb="stats",
         ),
         Command(
+            "query-lun-stats",
+            "Show counters and latencies by LUN.",
+            (Parameter("host", HOST, "Those of this virtual host only.", required=False),),
+            "They begin with the LUN's attachment. docs/statistics.md says what each is.",
+            returns="`time` (the daemon's monotonic clock, in seconds), `latency-bounds` (of the"
+            " buckets of latencies, in seconds), `luns`: list of `vdev`, `pdev`, `attachment`"
+            " (another one: counters have begun anew), `reads`, `writes`, `others`, `long-road`,"
+            " `errors`, `bytes-read`, `bytes-written`, `in-flight`, `read-latency` and"
+            " `write-latency` (commands by bucket; empty ones at the end are left out)",
+            query=True,
+            verb="lun-stats",
+        ),
+        Command(
             "reload",
             "Read the configuration file again, and make what changed in it so.",
             (

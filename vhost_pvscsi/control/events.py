@@ -33,5 +33,12 @@ EVENTS: Mapping[str, Event] = {
             ("vdev", "command", "rule", "unsaid"),
         ),
         Event("LUN_DETACHED", "A LUN is gone.", ("vdev",)),
+        Event(
+            "IO_ERROR",
+            "The host could not carry out commands of a LUN: `count` of them since the last such"
+            " event of that LUN, of which there is one a second at most. `opcode`, `command` and"
+            " `errno` are the last one's.",
+            ("vdev", "count", "opcode", "command", "errno"),
+        ),
     )
 }

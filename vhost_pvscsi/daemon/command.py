@@ -165,6 +165,14 @@ def _read_with(
     metavar="OCTAL",
     help="The mode of the files of these sockets; what umask leaves if not given.",
 )
+@click.option(
+    "--metrics",
+    "metrics",
+    metavar="[HOST:]PORT",
+    multiple=True,
+    help="""Let Prometheus read metrics by HTTP at TCP port PORT of HOST (127.0.0.1 if not given),
+    path /metrics; or at a UNIX socket: unix:PATH[,group=GROUP][,mode=OCTAL]. Repeatable.""",
+)
 @click.option("--read-only", is_flag=True, help="Refuse writes to every LUN.")
 @click.option(
     "--threads",
@@ -221,6 +229,7 @@ def serve(
     domain_configs: tuple[Path, ...],
     socket_group: int | None,
     socket_mode: int | None,
+    metrics: tuple[str, ...],
     read_only: bool,
     threads: int | None,
     poll_us: int,
@@ -260,6 +269,7 @@ def serve(
             socket_mode=socket_mode,
             config=config,
             read_config=partial(read_config, config.path, settings()) if config else None,
+            metrics=metrics,
         )
         sys.exit(run(options))
 

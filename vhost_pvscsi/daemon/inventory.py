@@ -54,14 +54,17 @@ class Inventory:
         state: StateDirectory | None = None,
         on_front_end: Callable[[int, bool], None] = lambda _host, _came: None,
         on_denial: Callable[[Denial], None] = lambda _: None,
+        on_failed: Callable[[Adapter, int], None] = lambda _adapter, _mapping: None,
     ) -> None:
         """Begin with none; `on_front_end` is told of a host's front-ends that come and go.
 
-        `on_denial` is told of commands that the policy of a LUN has refused.
+        `on_denial` is told of commands that the policy of a LUN has refused, `on_failed` of
+        mappings where the host's I/O has failed.
         """
         self._engine = engine
         self._on_front_end = on_front_end
         self._on_denial = on_denial
+        self._on_failed = on_failed
         self._units = Units(engine, state, self._reached_by)
         self._hosts: dict[int, VirtualHost] = {}
         self._changing = asyncio.Lock()
@@ -110,7 +113,13 @@ class Inventory:
             )
         tell = partial(self._on_front_end, spec.host)
         adapter = Adapter(
-            self._engine, spec.host, self._peers, tell, self._on_denial, queues=spec.queues
+            self._engine,
+            spec.host,
+            self._peers,
+            tell,
+            self._on_denial,
+            self._on_failed,
+            queues=spec.queues,
         )
         host = VirtualHost(spec, adapter)
         self._hosts[spec.host] = host

@@ -13,6 +13,7 @@ from vhost_pvscsi.devices.pdev import split_commas
 from .control.operator import Change, HostStatus, LunStatus
 from .plan import Plan, of_options
 from .reload import RESTART, Reload
+from .statistics import lun_statistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from vhost_pvscsi.translation import Mapping as Attached
 
     from .changes import Changes
+    from .control.operator import LunStatistics
     from .inventory import Inventory, VirtualHost
     from .roster import Missing, Roster
 
@@ -174,6 +176,15 @@ class Operations:
             {"host": host.spec.host, **self._inventory.counters(host, _COUNTERS)}
             for host in self._inventory.hosts
         ]
+
+    async def lun_stats(self, host: int | None = None) -> list[LunStatistics]:
+        """What each LUN, or each of one virtual host, has done since it was attached.
+
+        Raises:
+            ConfigurationError: there is no such host.
+        """
+        hosts = self._inventory.hosts if host is None else (self._inventory.host(host),)
+        return await lun_statistics(hosts)
 
     def stop(self) -> None:
         """End the daemon, as SIGTERM does."""

@@ -13,6 +13,7 @@ from vhost_pvscsi.errors import ConfigurationError
 
 from .config.vscsi import load_domain, parse_item, parse_line
 from .control.spec import ControlSpec, parse_control
+from .metrics.spec import MetricsSpec, parse_metrics
 from .plan import Plan, PlannedLun, plan_lun, plan_socket
 from .sockets import parse_specs
 
@@ -32,6 +33,7 @@ class ServeOptions:
     io_uring: bool
     state_directory: Path | None  #: where what guests save is kept; None: nothing can be saved
     controls: tuple[ControlSpec, ...] = ()  #: those of the command line
+    metrics: tuple[MetricsSpec, ...] = ()
     read_only: bool = False
     config: Config | None = None
     read_config: Callable[[], Config] | None = None  #: reads the file again
@@ -69,6 +71,7 @@ def parse_serve(
     socket_mode: int | None = None,
     config: Config | None = None,
     read_config: Callable[[], Config] | None = None,
+    metrics: Sequence[str] = (),
 ) -> ServeOptions:
     """Check the values of `serve`.
 
@@ -96,6 +99,7 @@ def parse_serve(
         read_only=read_only,
         config=config,
         read_config=read_config,
+        metrics=tuple(parse_metrics(text) for text in metrics),
     )
     options.configured(config)
     return options

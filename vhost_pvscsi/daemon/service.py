@@ -18,14 +18,18 @@ from .changes import Changes
 from .control.publisher import Publisher
 from .control.server import ControlServer
 from .inventory import Inventory
+from .io_errors import IoErrors
 from .notify import READY, STOPPING, notify, reloading
 from .operations import Operations, Reading
 from .reload import populate
 from .roster import Roster
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vhost_pvscsi.denials import Denial
 
+    from .metrics.spec import MetricsSpec
     from .options import ServeOptions
 
 log = logging.getLogger(__name__)
@@ -75,7 +79,8 @@ class Service:
                     unsaid=denial.unsaid,
                 )
 
-            inventory = Inventory(engine, state, tell, tell_denial)
+            failed = IoErrors(publisher).begin
+            inventory = Inventory(engine, state, tell, tell_denial, failed)
             undo.callback(inventory.close)
             configured = options.configured(options.config)
             roster = Roster(configured, store, read_only=options.read_only)
@@ -92,6 +97,7 @@ class Service:
             async with AsyncExitStack() as controls:
                 for spec in options.all_controls():
                     await controls.enter_async_context(ControlServer(operations, publisher, spec))
+                await _serve_metrics(inventory, publisher, options.metrics, controls)
                 accepting = [inventory.serve(host) for host in inventory.hosts]
                 self._reload_on_hangup(operations)
                 notify(READY)
@@ -164,6 +170,17 @@ class Service:
             # The kernel still has guests' pages: threads that wait for it cannot be joined.
             logging.shutdown()
             os._exit(1)
+
+
+async def _serve_metrics(
+    inventory: Inventory, publisher: Publisher, specs: Sequence[MetricsSpec], until: AsyncExitStack
+) -> None:
+    if specs:
+        # Here, so that a daemon that serves none does not carry what makes them.
+        from .metrics.server import MetricsServer  # noqa: PLC0415
+
+        for spec in specs:
+            await until.enter_async_context(MetricsServer(inventory, publisher, spec))
 
 
 async def _all_done(tasks: list[asyncio.Task[None]]) -> bool:

@@ -13,6 +13,7 @@ use vhost_pvscsi_core::map::OpcodeSet;
 use vhost_pvscsi_core::memory::RegionSpec;
 use vhost_pvscsi_core::outcome::{Outcome, Service};
 use vhost_pvscsi_core::ring::split::Layout;
+use vhost_pvscsi_core::tally::Histogram;
 
 use crate::error::to_python;
 use crate::events::to_tuple;
@@ -73,6 +74,27 @@ impl PyEngine {
                 protected,
             });
         self.0.set_map(host, generation, rows.collect()).map_err(to_python)
+    }
+
+    fn take_failures(&self, host: u32, mapping: u32) -> (u64, u8, i32) {
+        let taken = self.0.take_failures(host, mapping);
+        (taken.count, taken.opcode, taken.errno)
+    }
+
+    #[allow(clippy::type_complexity)]
+    fn lun_counters(&self, host: u32, mapping: u32) -> PyResult<([u64; 8], Histogram, Histogram)> {
+        let c = self.0.counted(host, mapping).map_err(to_python)?;
+        let plain = [
+            c.reads,
+            c.writes,
+            c.others,
+            c.long_road,
+            c.errors,
+            c.bytes_read,
+            c.bytes_written,
+            c.in_flight,
+        ];
+        Ok((plain, c.read_latency, c.write_latency))
     }
 
     #[pyo3(signature = (mapping, bits, wait=true))]

@@ -47,7 +47,8 @@ def good(*words: str) -> str:
 
 def test_every_command_with_a_word_is_a_verb() -> None:
     words = {command.verb for command in COMMANDS.values() if command.verb}
-    assert words | {"serve", "check-config", "show", "events", "completion"} == set(main.commands)
+    others = {"serve", "check-config", "show", "events", "top", "completion"}
+    assert words | others == set(main.commands)
 
 
 def test_hosts_and_luns_are_attached_listed_and_detached(control: ControlThread) -> None:
@@ -65,6 +66,20 @@ def test_hosts_and_luns_are_attached_listed_and_detached(control: ControlThread)
     assert good("fault-lift", "0:0:1:0") == ""
     assert good("fault-list", "0:0:1:0") == ""
     assert good("stats").splitlines() == ["host  queue.requests", "0     7"]
+    heads, row = good("lun-stats").splitlines()
+    assert heads.split()[:2] == ["vir-hctl", "reads"]
+    assert row.split() == [
+        "0:0:1:0",
+        "1000",
+        *["0", "0", "0", "0", "3"],
+        "4.10MB",
+        "0MB",
+        "96us",
+        "127us",
+        "-",
+        "-",
+        "ram:64M,ro",
+    ]
     assert good("scsi-detach", "0:0:1:0", "--force", "--timeout", "1.5") == ""
     assert good("host-detach", "0") == ""
     assert good("quit") == ""

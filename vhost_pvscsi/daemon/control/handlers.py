@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
+import time
 from typing import TYPE_CHECKING, Any
 
 from vhost_pvscsi.control.commands import COMMANDS
 from vhost_pvscsi.control.schema import describe
+from vhost_pvscsi.engine import LATENCY_BOUNDS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from vhost_pvscsi.identity import Address
 
-    from .operator import LunStatus, Operator
+    from .operator import LunStatistics, LunStatus, Operator
     from .session import Call
 
     Handler = Callable[..., Awaitable[object]]
@@ -157,6 +159,43 @@ async def _reload(operator: Operator, forget: bool) -> list[dict[str, Any]]:
         {"what": change.what, "done": change.done, "problem": change.problem}
         for change in await operator.reload(forget=forget)
     ]
+
+
+@_carries_out("query-lun-stats")
+async def _query_lun_stats(operator: Operator, host: int | None) -> dict[str, Any]:
+    luns = await operator.lun_stats(host)
+    return {
+        "time": time.monotonic(),
+        "latency-bounds": list(LATENCY_BOUNDS),
+        "luns": [_count(lun) for lun in luns],
+    }
+
+
+def _count(lun: LunStatistics) -> dict[str, Any]:
+    counters = lun.counters
+    return {
+        "vdev": str(lun.address),
+        "pdev": lun.pdev,
+        "attachment": lun.attachment,
+        "reads": counters.reads,
+        "writes": counters.writes,
+        "others": counters.others,
+        "long-road": counters.long_road,
+        "errors": counters.errors,
+        "bytes-read": counters.bytes_read,
+        "bytes-written": counters.bytes_written,
+        "in-flight": counters.in_flight,
+        "read-latency": _trimmed(counters.read_latency),
+        "write-latency": _trimmed(counters.write_latency),
+    }
+
+
+def _trimmed(counts: tuple[int, ...]) -> list[int]:
+    """Leave out buckets behind the last one that holds something: most LUNs are idle, or fast."""
+    used = len(counts)
+    while used and not counts[used - 1]:
+        used -= 1
+    return list(counts[:used])
 
 
 @_carries_out("query-version")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from vhost_pvscsi.engine import LunCounters
     from vhost_pvscsi.identity import Address
 
 
@@ -49,6 +50,16 @@ class Change:
     problem: str | None = None  #: why it could not be done
 
 
+@dataclass(frozen=True, slots=True)
+class LunStatistics:
+    """What a LUN has done since it was attached."""
+
+    address: Address
+    pdev: str
+    attachment: int  #: a number that no other attachment of this daemon's life has
+    counters: LunCounters
+
+
 class Operator(Protocol):
     """Carries out what clients ask.
 
@@ -74,6 +85,8 @@ class Operator(Protocol):
     def faults(self, address: Address) -> list[dict[str, object]]: ...
 
     def stats(self) -> list[dict[str, object]]: ...
+
+    async def lun_stats(self, host: int | None = None) -> list[LunStatistics]: ...
 
     async def reload(self, *, forget: bool) -> list[Change]: ...
 

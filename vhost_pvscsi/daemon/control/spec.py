@@ -55,6 +55,9 @@ def parse_control(text: str) -> ControlSpec:
                 f"control socket {path}: option {word!r} is not known",
                 hint=f"options are {_OPTIONS}",
             )
-    if mode is None:
-        mode = _MODE_ALONE if group is None else MODE_GROUP
-    return ControlSpec(Path(path), mode, group, read_only)
+    return ControlSpec(Path(path), default_mode(group) if mode is None else mode, group, read_only)
+
+
+def default_mode(group: int | None) -> int:
+    """The mode of a socket's file for which no other is asked."""
+    return _MODE_ALONE if group is None else MODE_GROUP

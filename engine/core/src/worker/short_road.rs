@@ -46,6 +46,11 @@ impl Worker {
         slot.generation = map.map_or(0, |map| map.generation);
         slot.mapping = entry.map_or(0, |entry| entry.mapping);
         slot.protected = entry.is_some_and(|entry| entry.protected);
+        if let Some(entry) = entry {
+            entry.tally.begin(self.index);
+            slot.tally = Some(Arc::clone(&entry.tally));
+            slot.taken = Some(Instant::now());
+        }
         let opcode = slot.cdb[0];
         let short = entry.is_some_and(|entry| entry.short_road.contains(opcode));
         if let (true, Some(entry), Some(access)) = (short, entry, cdb::access(opcode)) {
@@ -203,6 +208,9 @@ impl Worker {
         slot_id: usize,
         outcome: Outcome,
     ) {
+        if outcome.errno != 0 {
+            self.note_failure(queue, slot_id, outcome.errno);
+        }
         let slot = &mut queue.slots[slot_id];
         let outcome = match slot.mark {
             Some(service) => Outcome::of(service),
@@ -221,8 +229,29 @@ impl Worker {
             return;
         }
         queue.answer(slot_id, &outcome);
-        queue.count(cdb::access(queue.slots[slot_id].cdb[0]), slot_id, &outcome);
+        let access = cdb::access(queue.slots[slot_id].cdb[0]);
+        queue.count(access, slot_id, &outcome);
+        let slot = &queue.slots[slot_id];
+        if let Some(tally) = &slot.tally {
+            tally.end(self.index, slot, access, &outcome);
+        }
         queue.release(slot_id, &mut self.fired);
+    }
+
+    /// Count a failure of the host's I/O where it happened; the first of many is told to Python.
+    fn note_failure(&self, queue: &Queue, slot_id: usize, errno: i32) {
+        let slot = &queue.slots[slot_id];
+        let entry = slot
+            .address
+            .and_then(|(target, lun)| self.maps.get(&queue.host)?.find(target, lun))
+            // Another one may be there by now.
+            .filter(|entry| entry.mapping == slot.mapping);
+        if let Some(entry) = entry {
+            if entry.failures.count(slot.cdb[0], errno) {
+                let event = Event::Failed { host: queue.host, mapping: slot.mapping };
+                self.shared.outbox.push(queue.host, event);
+            }
+        }
     }
 
     pub(super) fn reap(&mut self) {
