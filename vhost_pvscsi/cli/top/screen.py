@@ -122,5 +122,5 @@ class Screen:
             busy = sum(lun.rates.iops > 0 for lun in self._report.luns)
             told = f"{len(self._report.luns)} LUNs, {busy} busy, by {self._order.value}"
         clock = time.strftime("%H:%M:%S")
-        text = f"vhost-pvscsi top {clock} every {self._watch.interval:g} s: {told} ({_KEYS})"
+        text = f"top {clock} every {self._watch.interval:g} s: {told} ({_KEYS})"
         return Text(text[:width], "bold", no_wrap=True)
