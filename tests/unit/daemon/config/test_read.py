@@ -10,7 +10,7 @@ import pytest
 from vhost_pvscsi.daemon.command import settings
 from vhost_pvscsi.daemon.config.mistakes import MistakesError
 from vhost_pvscsi.daemon.config.read import Config, read_config
-from vhost_pvscsi.devices.pdev import Cache
+from vhost_pvscsi.devices.lun_options import Cache
 from vhost_pvscsi.errors import MISUSE, DeviceError
 from vhost_pvscsi.identity import Address
 

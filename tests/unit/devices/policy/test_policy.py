@@ -88,5 +88,5 @@ def test_without_some_commands_no_guest_gets_on(word):
 
 
 def test_what_is_no_command_is_said():
-    with pytest.raises(ConfigurationError, match="'wriet' is no command"):
-        parse_denied("deny", "wriet")
+    with pytest.raises(ConfigurationError, match="'wrote' is no command"):
+        parse_denied("deny", "wrote")
