@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.harness import scsi_view
-from tests.harness.background import Background
+from tests.harness.background import Background, verifying
 from tests.harness.scsi_view import Place
 from tests.harness.verbs import Verbs
 
@@ -55,16 +55,7 @@ def verb(daemon: Daemon, guest: Machine, short_folder: Path) -> Iterator[Verbs]:
     with verbs.client() as client:
         for vdev in left:
             client.execute("scsi-detach", vdev=vdev, force=True)
-    scsi_view.wait_for(guest, *map(place, left), there=False)
-
-
-def place(vdev: str) -> Place:
-    host, *rest = (int(word) for word in vdev.split(":"))
-    return Place(host, rest[-2], rest[-1])
-
-
-def vdev(at: Place) -> str:
-    return f"{at.adapter}:0:{at.target}:{at.lun}"
+    scsi_view.wait_for(guest, *map(Place.of, left), there=False)
 
 
 def test_a_host_is_there_before_any_lun(guest: Machine, verb: Verbs) -> None:
@@ -78,17 +69,19 @@ def test_luns_come_and_go_without_a_rescan(guest: Machine, verb: Verbs) -> None:
     """The guest is never told to scan: what it sees it has heard by an event."""
     seconds = {}
     for number, at in enumerate(COMING):
-        verb("scsi-attach", f"ram:1M,serial=S{number}", vdev(at))
-        seconds[f"+{vdev(at)}"] = scsi_view.wait_for(guest, at)
-    wanted = {place(lun): told["serial"] for lun, told in verb.listed().items()}
+        verb("scsi-attach", f"ram:1M,serial=S{number}", at.vdev())
+        seconds[f"+{at.vdev()}"] = scsi_view.wait_for(guest, at)
+    wanted = {Place.of(lun): told["serial"] for lun, told in verb.listed().items()}
     assert set(wanted) == set(COMING)
     assert scsi_view.serials(guest) == wanted
     for number in (1, 6, 3, 0):
-        verb("scsi-detach", vdev(COMING[number]))
-        seconds[f"-{vdev(COMING[number])}"] = scsi_view.wait_for(guest, COMING[number], there=False)
+        verb("scsi-detach", COMING[number].vdev())
+        seconds[f"-{COMING[number].vdev()}"] = scsi_view.wait_for(
+            guest, COMING[number], there=False
+        )
         del wanted[COMING[number]]
         assert scsi_view.places(guest) == set(wanted)
-    verb("scsi-attach", "ram:1M,serial=AGAIN", vdev(COMING[0]))
+    verb("scsi-attach", "ram:1M,serial=AGAIN", COMING[0].vdev())
     scsi_view.wait_for(guest, COMING[0])
     assert scsi_view.serials(guest)[COMING[0]] == "AGAIN"
     print("seconds after the verb:", {name: round(took, 3) for name, took in seconds.items()})
@@ -100,15 +93,15 @@ def test_a_lun_goes_under_io_and_the_others_do_not_notice(
 ) -> None:
     slow = "latency=100ms" if way == "drained" else "fault=opcode=read:nth=20:hang"
     bystander, goes = Place(0, 0, 0), Place(0, 1, 0)
-    verb("scsi-attach", "ram:16M", vdev(bystander))
-    verb("scsi-attach", f"ram:16M,{slow}", vdev(goes))
+    verb("scsi-attach", "ram:16M", bystander.vdev())
+    verb("scsi-attach", f"ram:16M,{slow}", goes.vdev())
     scsi_view.wait_for(guest, bystander, goes)
     reading = f"dd if={scsi_view.disk(guest, goes).node} of=/dev/null bs=4k iflag=direct"
-    with Background(guest, "verify", verifying(guest, bystander)) as verifier:
+    with Background(guest, "verify", verifying(scsi_view.disk(guest, bystander).node)) as verifier:
         reader = Background(guest, "read", f"until ! {reading}; do :; done").start()
         guest.console.check(f"until [ $(cat {goes.path()}/device_busy) -gt 0 ]; do :; done")
         options = {"drained": ["--timeout", "20"], "forced": ["--force"]}.get(way, ["--timeout=1"])
-        verb("scsi-detach", vdev(goes), *options)
+        verb("scsi-detach", goes.vdev(), *options)
         scsi_view.wait_for(guest, goes, there=False)
         assert reader.wait() == 0, reader.output()
         rounds = verifier.output().count("round")
@@ -116,45 +109,41 @@ def test_a_lun_goes_under_io_and_the_others_do_not_notice(
     assert scsi_view.places(guest) == {bystander}
 
 
-def verifying(guest: Machine, at: Place) -> str:
-    """Write and verify, round by round, until told to stop; fail where it reads another thing."""
-    fio = (
-        f"fio --name=v --filename={scsi_view.disk(guest, at).node} --rw=randwrite --bs=4k"
-        " --iodepth=8 --ioengine=io_uring --direct=1 --size=1m --verify=crc32c --do_verify=1"
-        " --verify_fatal=1 --verify_dump=0 --minimal"
-    )
-    return f"until [ -e $STOP ]; do {fio} >/tmp/fio.out || exit 1; echo round; done"
-
-
 def test_more_luns_than_the_guest_has_buffers_for_events_all_come(
     guest: Machine, verb: Verbs
 ) -> None:
     first = Place(0, 0, 0)
-    verb("scsi-attach", "ram:16M", vdev(first))
+    verb("scsi-attach", "ram:16M", first.vdev())
     scsi_view.wait_for(guest, first)
     burst = [Place(0, 1 + number % 3, number // 3 + 240) for number in range(BURST)]
-    with Background(guest, "verify", verifying(guest, first)) as verifier, verb.client() as client:
+    with (
+        Background(guest, "verify", verifying(scsi_view.disk(guest, first).node)) as verifier,
+        verb.client() as client,
+    ):
         for at in burst:
-            client.execute("scsi-attach", pdev="null:1M", vdev=vdev(at))
+            client.execute("scsi-attach", pdev="null:1M", vdev=at.vdev())
         took = scsi_view.wait_for(guest, *burst)
         verifier.wait_for_more(1)
         print(f"{BURST} LUNs under load: {took:.2f} s after the last")
         assert scsi_view.places(guest) == {first, *burst}
         for at in burst:
-            client.execute("scsi-detach", vdev=vdev(at))
+            client.execute("scsi-detach", vdev=at.vdev())
         scsi_view.wait_for(guest, *burst, there=False)
     assert scsi_view.places(guest) == {first}
 
 
 def attach_and_detach(guest: Machine, verb: Verbs, rounds: int) -> None:
     stays, goes = Place(0, 0, 0), Place(0, 0, 1)
-    verb("scsi-attach", "ram:16M", vdev(stays))
+    verb("scsi-attach", "ram:16M", stays.vdev())
     scsi_view.wait_for(guest, stays)
-    with Background(guest, "verify", verifying(guest, stays)) as verifier, verb.client() as client:
+    with (
+        Background(guest, "verify", verifying(scsi_view.disk(guest, stays).node)) as verifier,
+        verb.client() as client,
+    ):
         for number in range(rounds):
-            client.execute("scsi-attach", pdev=f"ram:1M,serial=R{number}", vdev=vdev(goes))
+            client.execute("scsi-attach", pdev=f"ram:1M,serial=R{number}", vdev=goes.vdev())
             scsi_view.wait_for(guest, goes)
-            client.execute("scsi-detach", vdev=vdev(goes))
+            client.execute("scsi-detach", vdev=goes.vdev())
             scsi_view.wait_for(guest, goes, there=False)
         verifier.wait_for_more(verifier.output().count("round") + 1)
     assert "Call Trace" not in guest.console.check("dmesg")

@@ -58,3 +58,16 @@ class Background:
         if kind is None:
             status = self.wait()
             assert status == 0, f"{self._command}: status {status}\n{self.output()}"
+
+
+def verifying(node: str) -> str:
+    """Write a disk and verify it, a line for each round, until told to stop.
+
+    It fails where it reads another thing than it has written.
+    """
+    fio = (
+        f"fio --name=v --filename={node} --rw=randwrite --bs=4k"
+        " --iodepth=8 --ioengine=io_uring --direct=1 --size=1m --verify=crc32c --do_verify=1"
+        " --verify_fatal=1 --verify_dump=0 --minimal"
+    )
+    return f"until [ -e $STOP ]; do {fio} >/tmp/fio.out || exit 1; echo round; done"

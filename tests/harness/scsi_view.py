@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from .disks import GuestDisk
 from .errors import CommandFailedError
@@ -26,6 +26,16 @@ class Place(NamedTuple):
     adapter: int
     target: int
     lun: int
+
+    @classmethod
+    def of(cls, vdev: str) -> Self:
+        """Return the place of a VDEV, in a guest that has an adapter for each host from 0 on."""
+        host, _, target, lun = (int(word) for word in vdev.split(":"))
+        return cls(host, target, lun)
+
+    def vdev(self) -> str:
+        """Return it as verbs take it."""
+        return f"{self.adapter}:0:{self.target}:{self.lun}"
 
     def path(self) -> str:
         """Return its folder below /sys, with the adapter's host number as Linux gave it."""
