@@ -82,7 +82,7 @@ def wire(lun: int) -> str:
     return ((lun if lun < 256 else 0x4000 | lun) << 48).to_bytes(8, "big").hex()
 
 
-@pytest.mark.parametrize("count", [1, 31, 257, 2000])
+@pytest.mark.parametrize("count", [1, 31, 257, pytest.param(2000, marks=pytest.mark.long)])
 def test_sg_luns_agrees_with_the_map(deaf: Machine, verb: Verbs, count: int) -> None:
     there = len(verb.listed())
     with verb.client() as client:
