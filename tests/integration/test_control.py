@@ -91,31 +91,6 @@ def test_the_verbs_of_the_readme(verb: Verbs, image: Path, folder: Path) -> None
     assert json.loads(verb("scsi-list", "--json")) == []
 
 
-def test_nothing_is_left_of_a_thousand_luns(daemon: Daemon, verb: Verbs, image: Path) -> None:
-    """One after the other, under I/O on another LUN: no descriptor, no thread is left."""
-    verb("scsi-attach", "ram:1M", "0:0:0:0")
-    with FrontEnd(daemon.socket) as guest, verb.client() as control:
-        guest.ready()
-        held = None
-        for round_ in range(300):
-            control.execute("scsi-attach", pdev=str(image), vdev="0:0:1:0")
-            if round_ % 20 == 0:
-                guest.ready(1)
-            assert guest.scsi(0, 0, cdb.read_10(0, 8), data_in=4096).good
-            control.execute("scsi-detach", vdev="0:0:1:0")
-            if round_ == 10:
-                held = _held(daemon)
-        assert _held(daemon) == held
-
-
-def _count(daemon: Daemon, what: str) -> int:
-    return sum(1 for _ in Path(f"/proc/{daemon.pid}/{what}").iterdir())
-
-
-def _held(daemon: Daemon) -> tuple[int, int]:
-    return _count(daemon, "fd"), _count(daemon, "task")
-
-
 def test_hosts_come_and_go(daemon: Daemon, verb: Verbs, folder: Path) -> None:
     other = folder / "7.sock"
     verb("host-attach", "7", "--socket-path", str(other))
