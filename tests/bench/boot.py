@@ -44,7 +44,7 @@ def qemus(count: int) -> float:
     """Measure with disks of QEMU's own adapter."""
     extra: list[str] = []
     for lun in range(1, count):  # the first is in the machine's file
-        extra += ["-blockdev", f"null-co,node-name=n{lun},size=64M,read-zeroes=on"]
+        extra += ["-blockdev", f"null-co,node-name=n{lun},size={64 << 20},read-zeroes=on"]
         extra += ["-device", f"scsi-hd,drive=n{lun},bus=scsi0.0,channel=0,scsi-id=0,lun={lun}"]
     return _measure("q35-virtio-scsi", count, extra=tuple(extra))
 

@@ -7,10 +7,13 @@ import re
 import shlex
 import struct
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from qemu.qmp import ExecuteError
 
 from tests.harness import commands as cdb
 from tests.harness.answers import describe
@@ -147,6 +150,31 @@ def test_mistakes_of_operators_change_nothing(
     assert lun["vdev"] == "0:0:1:0"
     # What was refused has left nothing open: the host's number is free.
     verb("host-attach", "1", "--socket-path", str(folder / "1.sock"))
+
+
+def test_a_vdev_out_of_range_is_asked_wrongly(verb: Verbs) -> None:
+    for vdev in ("0:0:256:0", "0:0:0:16384", "0:1:0:0", "65536:0:0:0"):
+        assert "out of range" in verb("scsi-attach", "ram:1M", vdev, status=2)
+
+
+def test_of_two_clients_at_once_one_gets_the_place(verb: Verbs) -> None:
+    """And neither waits for ever, nor is there half a LUN of the other's."""
+
+    def attach(serial: int) -> int:
+        won = 0
+        with verb.client() as client:
+            for lun in range(40):
+                with suppress(ExecuteError):
+                    pdev = f"ram:1M,serial=C{serial}"
+                    client.execute("scsi-attach", pdev=pdev, vdev=f"0:0:0:{lun}")
+                    won += 1
+        return won
+
+    with ThreadPoolExecutor(2) as pool:
+        won = list(pool.map(attach, range(2)))
+    serials = [lun["serial"] for lun in verb.listed().values()]
+    assert [serials.count("C0"), serials.count("C1")] == won
+    assert sum(won) == 40
 
 
 def test_faults_are_set_and_lifted(daemon: Daemon, verb: Verbs) -> None:
