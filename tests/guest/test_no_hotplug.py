@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -74,7 +75,9 @@ def test_a_unit_attention_tells_and_a_scan_shows(deaf: Machine, verb: Verbs) -> 
 def sg_luns(deaf: Machine, options: str) -> list[str]:
     node = scsi_view.disk(deaf, FIRST).generic
     told = deaf.console.check(f"sg_luns --quiet {options} {node}")
-    return [line.strip().replace(" ", "") for line in told.splitlines() if line.strip()]
+    # Where the list is cut short it says so in a line of its own.
+    lines = [line.strip().replace(" ", "") for line in told.splitlines()]
+    return [line for line in lines if re.fullmatch("[0-9a-f]{16}", line)]
 
 
 def wire(lun: int) -> str:
