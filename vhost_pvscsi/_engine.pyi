@@ -106,6 +106,15 @@ class Medium:
 
         Whether the command changes the medium or makes changes stable; its CDB usage mask.
         """
+    def grow(self, size: int) -> None:
+        """Have `size` bytes from now on: the file behind the medium has grown.
+
+        A command sees the old size or the new one; those in flight go on. No gate is asked.
+
+        Raises:
+            ValueError: not larger than before, not of whole blocks, or RAM or null, which do not
+                grow.
+        """
     def set_sync_writes(self, on: bool) -> None:
         """Have each write stable when it is answered from now on, or no longer.
 

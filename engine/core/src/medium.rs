@@ -4,7 +4,7 @@
 //! `begin` checks a command and says what is left to do: nothing, a transfer that the worker
 //! carries out, or a slow job for a pool thread.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::aligned::Aligned;
@@ -39,12 +39,13 @@ pub struct Medium {
     pub store: Store,
     /// Bytes in a block, a power of two.
     pub block_size: u32,
-    /// Number of blocks.
-    pub blocks: u64,
     /// Writes are refused.
     pub read_only: bool,
     /// Each command is held that long before it runs, so that tests can meet it in flight.
     pub latency: Duration,
+    /// Number of blocks; only ever more, so that what was in range once stays in range. Each
+    /// range is checked against one load: the old size or the new one.
+    blocks: AtomicU64,
     /// Sense data is given in descriptor format (D_SENSE of the control mode page).
     descriptor_sense: AtomicBool,
 }
@@ -57,9 +58,9 @@ impl Medium {
         read_only: bool,
         latency: Duration,
     ) -> Result<Self> {
-        let blocks = count_blocks(size, block_size)?;
+        let blocks = AtomicU64::new(count_blocks(size, block_size)?);
         let descriptor_sense = AtomicBool::new(false);
-        Ok(Medium { store, block_size, blocks, read_only, latency, descriptor_sense })
+        Ok(Medium { store, block_size, read_only, latency, blocks, descriptor_sense })
     }
 
     /// A medium over a host file of `size` bytes.
@@ -113,10 +114,36 @@ impl Medium {
         }
     }
 
+    /// Number of blocks.
+    #[must_use]
+    pub fn blocks(&self) -> u64 {
+        // Relaxed: a number alone. The file had grown before anybody could tell the medium.
+        self.blocks.load(Ordering::Relaxed)
+    }
+
     /// Bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.blocks * u64::from(self.block_size)
+        self.blocks() * u64::from(self.block_size)
+    }
+
+    /// Have `size` bytes from now on: the file behind the medium has grown. What a command was
+    /// checked against before stays in range, so no gate needs to be shut for it.
+    ///
+    /// # Errors
+    /// The size is no multiple of the block size or not larger, or the medium is no file.
+    pub fn grow(&self, size: u64) -> Result<()> {
+        if !matches!(self.store, Store::File(_)) {
+            return Err(Error::Setup("only a medium of a file can grow".to_owned()));
+        }
+        let blocks = count_blocks(size, self.block_size)?;
+        // The larger one stays, whoever else grows the medium at the same time.
+        let old = self.blocks.fetch_max(blocks, Ordering::Relaxed);
+        if old >= blocks {
+            let old = old * u64::from(self.block_size);
+            return Err(Error::Setup(format!("cannot grow to {size} bytes: the medium has {old}")));
+        }
+        Ok(())
     }
 
     /// Have each write stable when it is answered, or no longer: the write cache is off or on.
@@ -302,7 +329,7 @@ impl Medium {
         match lba.checked_add(blocks) {
             // A range of no blocks at the very end is still in range (SBC-4 4.5... the LBA
             // itself must not exceed the capacity).
-            Some(end) if end <= self.blocks => {
+            Some(end) if end <= self.blocks() => {
                 let size = u64::from(self.block_size);
                 // Both are at most blocks * block_size, which count_blocks made from a u64.
                 Ok((lba * size, blocks * size))
