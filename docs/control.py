@@ -42,8 +42,10 @@ $ vhost-pvscsi scsi-detach 0:0:1:0
 - `scsi-list` has the columns of Xen's `xm scsi-list`: *Idx* is the virtual host, *BE* the domain
   of the back-end, always 0; *state* says whether the host's guest is connected or waited for.
   *phy-hctl* is `-` for what has no SCSI address on the host; *phy* is the PDEV as attached.
+- `devstate` is `missing` where a LUN should be there and cannot be had: [config.md](config.md),
+  "Who wins".
 - `vhost-pvscsi show` lists hosts and LUNs with what they are, `vhost-pvscsi events` prints events
-  until it is interrupted.
+  until it is interrupted, `vhost-pvscsi top` shows what LUNs do ([statistics.md](statistics.md)).
 
 ## Who may
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vhost_pvscsi.__main__ import main, serve
+from vhost_pvscsi.__main__ import check_config, main, serve
 from vhost_pvscsi.cli.verbs import VERBS
 from vhost_pvscsi.errors import MISUSE, REFUSED
 
@@ -62,6 +62,7 @@ PAGES = (
         main,
         (
             "vhost-pvscsi-serve",
+            "vhost-pvscsi-check-config",
             "vhost-user-pvscsi",
             *sorted(f"vhost-pvscsi-{verb.name}" for verb in VERBS),
         ),
@@ -72,6 +73,17 @@ PAGES = (
         serve,
         ("vhost-pvscsi", "vhost-user-pvscsi", "qemu"),
         _EXIT_STATUS,
+    ),
+    Page(
+        "vhost-pvscsi-check-config",
+        "vhost-pvscsi check-config",
+        check_config,
+        ("vhost-pvscsi", "vhost-pvscsi-serve"),
+        (
+            ("0", "The file can be used."),
+            (str(REFUSED), "It cannot be read."),
+            (str(MISUSE), "It has mistakes."),
+        ),
     ),
     Page(
         "vhost-user-pvscsi",

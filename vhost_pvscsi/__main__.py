@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from vhost_pvscsi.cli.verbs import VERBS
-from vhost_pvscsi.daemon.command import serve
+from vhost_pvscsi.daemon.command import check_config, serve
 
-__all__ = ["main", "serve"]
+__all__ = ["check_config", "main", "serve"]
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -17,6 +17,7 @@ def main() -> None:
 
 
 main.add_command(serve)
+main.add_command(check_config)
 for verb in VERBS:
     main.add_command(verb)
 

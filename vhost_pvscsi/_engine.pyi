@@ -19,6 +19,8 @@ __all__ = [
     "CONTROL",
     "DONE",
     "EXECUTED",
+    "FAILED",
+    "LATENCY_BOUNDS",
     "MAX_QUEUE_SIZE",
     "MAX_TRANSFER_BYTES",
     "MAX_UNMAP_BLOCKS",
@@ -38,6 +40,7 @@ DONE: Final = 2
 BROKEN: Final = 3
 CANCEL: Final = 4
 EXECUTED: Final = 5
+FAILED: Final = 6
 
 #: What `Engine.take` returns: a kind, then
 #: COMMAND: host, session, token, mapping (0: nothing is attached there), generation, target,
@@ -48,6 +51,7 @@ EXECUTED: Final = 5
 #: BROKEN: host, session, queue, reason: that session's rings have stopped for good
 #: CANCEL: host, session, token, service: end this held request now
 #: EXECUTED: token, service, status, sense, transferred bytes: the end of `execute`
+#: FAILED: host, mapping: the host's I/O has failed there; `take_failures` says how often
 _Event: TypeAlias = tuple[Any, ...]
 
 #: Kinds of queue.
@@ -60,6 +64,8 @@ MAX_TRANSFER_BYTES: Final[int]
 MAX_UNMAP_BLOCKS: Final[int]
 MAX_UNMAP_DESCRIPTORS: Final[int]
 MAX_WRITE_SAME_BLOCKS: Final[int]
+#: Upper bounds of the buckets of latencies in seconds, ascending; one more bucket has none.
+LATENCY_BOUNDS: Final[tuple[float, ...]]
 #: Entries of the largest ring.
 MAX_QUEUE_SIZE: Final[int]
 
@@ -99,6 +105,15 @@ class Medium:
         """What the medium executor implements, by operation code.
 
         Whether the command changes the medium or makes changes stable; its CDB usage mask.
+        """
+    def grow(self, size: int) -> None:
+        """Have `size` bytes from now on: the file behind the medium has grown.
+
+        A command sees the old size or the new one; those in flight go on. No gate is asked.
+
+        Raises:
+            ValueError: not larger than before, not of whole blocks, or RAM or null, which do not
+                grow.
         """
     def set_sync_writes(self, on: bool) -> None:
         """Have each write stable when it is answered from now on, or no longer.
@@ -167,13 +182,26 @@ class Engine:
         self,
         host: int,
         generation: int,
-        entries: Sequence[tuple[int, int, int, Medium | None, frozenset[int]]],
+        entries: Sequence[tuple[int, int, int, Medium | None, frozenset[int], bool]],
     ) -> int:
-        """Swap the whole map: (target, lun, mapping, medium, short-road opcodes) each.
+        """Swap the whole map: (target, lun, mapping, medium, short-road opcodes, protected) each.
+
+        Writes by a mapping that is `protected` are refused as those of a read-only medium are.
 
         Mapping ids are unique in the process and above 0. A mapping that stays keeps its
         gate; a new one starts with its gate closed by GATE_NEW, to be opened by the caller.
         DONE comes when every thread looks up in the new map.
+        """
+    def take_failures(self, host: int, mapping: int) -> tuple[int, int, int]:
+        """How often the host's I/O has failed there; operation code and errno of the last time.
+
+        Counted since this was asked. Where it is never, the next failure is a FAILED event.
+        """
+    def lun_counters(self, host: int, mapping: int) -> tuple[list[int], list[int], list[int]]:
+        """What a mapping has carried since it was made, all threads together.
+
+        Reads, writes, others, long road, errors, bytes read, bytes written, in flight; then how
+        many reads, and writes, took so long, by bucket.
         """
     def close_gate(self, mapping: int, bits: int, wait: bool = True) -> int:
         """Set gate bits. DONE: no short-road command they stop is in flight or will follow.

@@ -11,9 +11,12 @@ import logging
 from typing import TYPE_CHECKING
 
 from . import pipeline
+from .denials import Denial, Denials
 from .devices.gates import Cause
+from .devices.presentation import PLAIN, Presentation
 from .engine import Engine, Gate, GateReason, MapEntry
 from .errors import ProtocolError, RingError
+from .identity import MAX_REQUEST_QUEUES
 from .scsi import sense
 from .scsi.request import ManagementOutcome, Reply, Request, Service, TaskManagement
 from .tasks import Attachment, Tasks
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from .devices.unit import AttachableUnit
+    from .engine import Failures, LunCounters
     from .identity import Address
 
 log = logging.getLogger(__name__)
@@ -53,12 +57,21 @@ class Adapter:
         number: int,
         peers: Callable[[AttachableUnit], Iterable[tuple[Adapter, Address]]],
         on_front_end: Callable[[bool], None] = lambda _: None,
+        on_denial: Callable[[Denial], None] = lambda _: None,
+        on_failed: Callable[[Adapter, int], None] = lambda _adapter, _mapping: None,
+        *,
+        queues: int = MAX_REQUEST_QUEUES,
     ) -> None:
         """Make an empty host; `peers` finds all places that a unit is attached at.
 
-        `on_front_end` is called when a front-end comes (True) and goes.
+        `on_front_end` is called when a front-end comes (True) and goes, which may have so many
+        request `queues`; `on_denial` when a LUN's policy has refused a command, not too often;
+        `on_failed` with a mapping where the host's I/O has failed: `take_failures` says how often.
         """
+        self._queues = queues
+        self._denials = Denials(on_denial)
         self._on_front_end = on_front_end
+        self._on_failed = on_failed
         self.number = number
         self.nexus = f"host{number}"
         self._engine = engine
@@ -105,23 +118,50 @@ class Adapter:
         """End all commands of this host's front-end."""
         await self._tasks.abort_all(Service.ABORTED)
 
+    def denied(self, mapping_id: int) -> int:
+        """How many commands a mapping's policy has refused."""
+        return self._denials.count(mapping_id)
+
     def gate(self, mapping_id: int) -> Gate:
         """The gate of one of its mappings."""
         return self._host.gate(mapping_id)
 
-    async def attach(self, address: Address, unit: AttachableUnit) -> None:
+    def counters(self, mapping_id: int) -> LunCounters:
+        """What one of its mappings has carried since it was attached."""
+        return self._host.counters(mapping_id)
+
+    def is_attached(self, mapping_id: int) -> bool:
+        """Whether a mapping is in service."""
+        return mapping_id in self._tasks.attached
+
+    def take_failures(self, mapping_id: int) -> tuple[Address, Failures] | None:
+        """What the host's I/O has failed to do since this was asked last; None: nothing more.
+
+        Then the next failure is told.
+        """
+        attachment = self._tasks.attached.get(mapping_id)
+        if attachment is None:
+            return None
+        failures = self._host.take_failures(mapping_id)
+        return (attachment.address, failures) if failures.count else None
+
+    async def attach(
+        self, address: Address, unit: AttachableUnit, presentation: Presentation = PLAIN
+    ) -> None:
         """Put a unit at an address, and tell the guest that is there.
 
         Raises:
             ConfigurationError: something is attached there.
         """
         async with self._changing:
-            await self._attach(address, unit)
+            await self._attach(address, unit, presentation)
             await self._announce_change(Happening.LUN_ADDED, self.table.find(address))
 
-    async def _attach(self, address: Address, unit: AttachableUnit) -> None:
+    async def _attach(
+        self, address: Address, unit: AttachableUnit, presentation: Presentation
+    ) -> None:
         mapping_id = self._engine.new_mapping()
-        table = self.table.attach(address, unit, mapping_id)
+        table = self.table.attach(address, unit, mapping_id, presentation)
         # The engine first: until our own table has the mapping, its commands find an absent unit.
         await self._tell_engine(table)
         gate = self._host.gate(mapping_id)
@@ -179,6 +219,7 @@ class Adapter:
                 attachment.unit.disconnect(self.nexus, attachment.keeper)
                 del self._tasks.attached[attachment.id]
                 self._tasks.offline.discard(attachment.id)
+                self._denials.forget(attachment.id)
                 await self._tell_engine(after)
                 # After the LUN has gone: Linux looks whether it still answers.
                 await self._announce_change(Happening.LUN_REMOVED, before.find(address))
@@ -231,7 +272,8 @@ class Adapter:
                 mapping.address.lun,
                 mapping.id,
                 mapping.unit.medium,
-                pipeline.short_road_opcodes(mapping.unit),
+                pipeline.short_road_opcodes(mapping.unit, mapping.presentation),
+                mapping.presentation.protected,
             )
             for mapping in table
         ]
@@ -253,8 +295,13 @@ class Adapter:
         if self._draining:
             sock.close()
             return
-        name = f"host {self.number}"
-        transport = Arrival(Connection(sock), self._host, self, name=name)
+        transport = Arrival(
+            Connection(sock),
+            self._host,
+            self,
+            name=f"host {self.number}",
+            request_queues=self._queues,
+        )
         self._transport = transport
         self._departed.clear()
         log.info("host %d: a front-end has connected", self.number)
@@ -303,6 +350,9 @@ class Adapter:
     async def _serve(self, request: Request, mapping: Mapping) -> Reply:
         if mapping.id in self._tasks.offline:
             return sense.check_condition(sense.LOGICAL_UNIT_FAILURE)
+        refused = self._denials.check(request, mapping)
+        if refused is not None:
+            return refused
         return await pipeline.serve(request, mapping)
 
     def _answer(self, token: int, task: asyncio.Task[Reply]) -> None:
@@ -328,6 +378,10 @@ class Adapter:
         """Let the front-end go whose ring is broken."""
         if self._transport is not None and self._transport.session_id == session:
             self._transport.fail(f"ring {queue}: {reason}")
+
+    def failed(self, mapping: int) -> None:
+        """Tell who wants to know that the host's I/O has failed there."""
+        self._on_failed(self, mapping)
 
     # -- task management (transports.base.TaskManager)
 

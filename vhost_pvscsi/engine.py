@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from .medium import Medium
+    from .rings import PvscsiSetup, RingSetup
     from .wire.vhost_user import MemoryRegion
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,10 @@ BATCH = 256
 
 #: Bytes of data-out copies that one virtual host may make us hold (design: a budget per host).
 HOST_BUDGET = 8 << 20
+
+
+#: Upper bounds of the buckets of latencies in seconds, ascending; one more bucket has none.
+LATENCY_BOUNDS: tuple[float, ...] = _engine.LATENCY_BOUNDS
 
 
 class GateReason(enum.IntEnum):
@@ -44,54 +49,6 @@ class GateReason(enum.IntEnum):
     TEST = 15  #: for tests that want the long road
 
 
-class RingKind(enum.IntEnum):
-    """What a queue carries."""
-
-    CONTROL = _engine.QUEUE_CONTROL
-    EVENT = _engine.QUEUE_EVENT
-    REQUEST = _engine.QUEUE_REQUEST
-
-
-@dataclass(frozen=True, slots=True)
-class RingSetup:
-    """A split virtqueue as the front-end described it; addresses are the front-end's own."""
-
-    index: int
-    kind: RingKind
-    size: int
-    descriptor: int
-    available: int
-    used: int
-    base: int
-    event_idx: bool
-    indirect: bool
-    kick_fd: int  #: -1: the ring is polled or kicked in-band
-    call_fd: int  #: -1: the guest polls
-
-
-@dataclass(frozen=True, slots=True)
-class SharedArea:
-    """A piece of a file that the front-end shares."""
-
-    fd: int  #: kept by the caller
-    offset: int
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class PvscsiSetup:
-    """A pvSCSI ring as its front-end described it."""
-
-    granted: bool  #: `place` is a grant reference, not a guest address
-    place: int
-    table: SharedArea | None  #: None: frame numbers stand in place of grant references
-    domain: int  #: that entries of the table must grant to
-    area: SharedArea | None  #: where to note what is in flight
-    segments: int  #: most that a request with SG_GRANT has; 0: there are none such
-    kick_fd: int  #: -1: the ring is polled
-    call_fd: int  #: -1: the guest polls
-
-
 @dataclass(frozen=True, slots=True)
 class MapEntry:
     """One LUN of a virtual host, as the engine sees it."""
@@ -101,6 +58,32 @@ class MapEntry:
     mapping: int
     medium: Medium | None
     opcodes: frozenset[int]  #: what workers may finish by themselves
+    protected: bool = False  #: the executor refuses its writes, as those of a read-only medium
+
+
+@dataclass(frozen=True, slots=True)
+class LunCounters:
+    """What a mapping has carried since it was made, on whichever road."""
+
+    reads: int  #: commands that read blocks and have ended
+    writes: int  #: commands that write blocks and have ended
+    others: int  #: other commands that have ended
+    long_road: int  #: how many of all of these Python has answered
+    errors: int  #: how many failed on the host, or with MEDIUM ERROR or HARDWARE ERROR
+    bytes_read: int
+    bytes_written: int
+    in_flight: int  #: commands that have not ended
+    read_latency: tuple[int, ...]  #: reads by bucket of `LATENCY_BOUNDS`
+    write_latency: tuple[int, ...]  #: writes, likewise
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """How often the host's I/O has failed, and the last time of it."""
+
+    count: int
+    opcode: int
+    errno: int
 
 
 class HostHandler(Protocol):
@@ -117,6 +100,9 @@ class HostHandler(Protocol):
 
     def broken(self, session: int, queue: int, reason: str) -> None:
         """A session's rings have stopped for good."""
+
+    def failed(self, mapping: int) -> None:
+        """The host's I/O has failed there; `Host.take_failures` says how often."""
 
 
 class Engine:
@@ -135,6 +121,7 @@ class Engine:
             _engine.BROKEN: self._on_broken,
             _engine.CANCEL: self._on_cancel,
             _engine.EXECUTED: self._on_executed,
+            _engine.FAILED: self._on_failed,
         }
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._core.fileno(), self._deliver)
@@ -227,6 +214,10 @@ class Engine:
         if host := self._hosts.get(host_id):
             host.handler.broken(session, queue, reason)
 
+    def _on_failed(self, host_id: int, mapping: int) -> None:
+        if host := self._hosts.get(host_id):
+            host.handler.failed(mapping)
+
 
 def _settle(future: asyncio.Future[int], value: int, error: str) -> None:
     if future.done():
@@ -282,10 +273,41 @@ class Host:
     async def set_map(self, generation: int, entries: Iterable[MapEntry]) -> None:
         """Swap the whole map; returns when no thread looks up in the old one."""
         rows = [
-            (e.target, e.lun, e.mapping, e.medium.handle if e.medium else None, e.opcodes)
+            (
+                e.target,
+                e.lun,
+                e.mapping,
+                e.medium.handle if e.medium else None,
+                e.opcodes,
+                e.protected,
+            )
             for e in entries
         ]
         await self.engine.done(self._core.set_map(self.id, generation, rows))
+
+    def counters(self, mapping: int) -> LunCounters:
+        """What a mapping has carried since it was made; ValueError where there is none."""
+        plain, read_latency, write_latency = self._core.lun_counters(self.id, mapping)
+        reads, writes, others, long_road, errors, bytes_read, bytes_written, in_flight = plain
+        return LunCounters(
+            reads=reads,
+            writes=writes,
+            others=others,
+            long_road=long_road,
+            errors=errors,
+            bytes_read=bytes_read,
+            bytes_written=bytes_written,
+            in_flight=in_flight,
+            read_latency=tuple(read_latency),
+            write_latency=tuple(write_latency),
+        )
+
+    def take_failures(self, mapping: int) -> Failures:
+        """What the host's I/O has failed to do at a mapping since this was asked last.
+
+        Where it is nothing, the next failure is told by `HostHandler.failed`.
+        """
+        return Failures(*self._core.take_failures(self.id, mapping))
 
     def gate(self, mapping: int) -> Gate:
         """The gate of one mapping."""

@@ -12,6 +12,8 @@ MAX_TARGET = 255
 MAX_LUN = 16383
 #: Virtual hosts are the daemon's own; a number that fits a word is plenty.
 MAX_HOST = 65535
+#: Rings that a front-end may have, but for the two of control and events.
+MAX_REQUEST_QUEUES = 254
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -88,6 +88,14 @@ class Medium:
         """How writes reach the host: `nowait`, `inline`, `io_uring`, `pool` or `memory`."""
         return self.handle.write_policy
 
+    def grow(self, size: int) -> None:
+        """Have `size` bytes from now on, as the file behind it has; commands in flight go on.
+
+        Raises:
+            ValueError: not larger than before, not of whole blocks, or RAM or null.
+        """
+        self.handle.grow(size)
+
     def set_sync_writes(self, on: bool) -> None:
         """Turn the write cache off (`on`: each write is stable when answered) or on again.
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from .munge import report_luns as _report_luns  # noqa: F401  # registers its munger
+from .devices.presentation import PLAIN, Presentation
+from .munge import inquiry, operation_codes, protection, report_luns
 from .munge.registry import REGISTRY, Registry
 from .scsi.request import Reply
 from .scsi.sense import INTERNAL_TARGET_FAILURE, check_condition
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from .devices.unit import LogicalUnit
     from .scsi.request import Request
     from .translation import Mapping
+
+#: Registered by being imported.
+OURS = (inquiry, operation_codes, protection, report_luns)
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +47,12 @@ async def serve(request: Request, mapping: Mapping, registry: Registry = REGISTR
         return check_condition(INTERNAL_TARGET_FAILURE)
 
 
-def short_road_opcodes(unit: LogicalUnit, registry: Registry = REGISTRY) -> frozenset[int]:
-    """Opcodes that the engine may finish by itself: the unit's medium's, but for the munged."""
-    return unit.medium_opcodes - registry.munged_opcodes()
+def short_road_opcodes(
+    unit: LogicalUnit, presentation: Presentation = PLAIN, registry: Registry = REGISTRY
+) -> frozenset[int]:
+    """Opcodes that the engine may finish by itself at an address.
+
+    The unit's medium's, but for those that a munger or the address' policy has a say in.
+    """
+    plain = unit.medium_opcodes - registry.munged_opcodes()
+    return frozenset(opcode for opcode in plain if not presentation.policy.touches(opcode))

@@ -12,8 +12,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from .devices.absent import ABSENT_TARGET, ABSENT_UNIT
+from .devices.presentation import PLAIN, Presentation
+from .devices.well_known import WELL_KNOWN_UNIT
 from .errors import ConfigurationError
 from .identity import Address
+from .scsi.luns import WELL_KNOWN_LUN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +40,7 @@ class Mapping:
     address: Address
     unit: LogicalUnit
     siblings: tuple[int, ...]  #: LUNs of the same target, its own too, sorted
+    presentation: Presentation = PLAIN  #: how the unit is shown here
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,7 @@ class _Entry:
     id: int
     address: Address
     unit: LogicalUnit
+    presentation: Presentation
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +94,13 @@ class Table:
                 hint=f"detach it first, or attach at another LUN: {self._free(address, target)}",
             )
 
-    def attach(self, address: Address, unit: LogicalUnit, mapping_id: int) -> Table:
+    def attach(
+        self,
+        address: Address,
+        unit: LogicalUnit,
+        mapping_id: int,
+        presentation: Presentation = PLAIN,
+    ) -> Table:
         """Make the table that has a unit at an address besides.
 
         Raises:
@@ -100,7 +111,7 @@ class Table:
         if mapping_id == NO_MAPPING or mapping_id in self._by_id:
             msg = f"mapping id {mapping_id} is not new"
             raise ValueError(msg)
-        entry = _Entry(mapping_id, address, unit)
+        entry = _Entry(mapping_id, address, unit, presentation)
         return self._with(
             address.target,
             _Target({**target.entries, address.lun: entry}, _inserted(target.luns, address.lun)),
@@ -162,10 +173,19 @@ class Table:
         return self._mapping(entry, self._targets[entry.address.target])
 
     def _mapping(self, entry: _Entry, target: _Target) -> Mapping:
-        return Mapping(entry.id, self.generation, entry.address, entry.unit, target.luns)
+        return Mapping(
+            entry.id,
+            self.generation,
+            entry.address,
+            entry.unit,
+            target.luns,
+            entry.presentation,
+        )
 
     def _absent(self, target: int, lun: int, known: _Target) -> Mapping:
-        unit = ABSENT_UNIT if known.luns else ABSENT_TARGET
+        unit: LogicalUnit = ABSENT_UNIT if known.luns else ABSENT_TARGET
+        if known.luns and lun == WELL_KNOWN_LUN:
+            unit = WELL_KNOWN_UNIT
         address = Address(self.host, 0, target, lun)
         return Mapping(NO_MAPPING, self.generation, address, unit, known.luns)
 

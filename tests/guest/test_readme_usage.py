@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.harness import processes
+from tests.harness.boot_sector import GREETING, HEARING, boot_sector
 from tests.harness.daemon import program
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ pytestmark = pytest.mark.guest
 README = Path(__file__).resolve().parents[2] / "README.md"
 BLOCK = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SOCKET = "/tmp/scsi0.sock"
-GREETING = b"booted from the LUN\n"
 #: From the start of QEMU to the boot sector's greeting: the firmware alone, under TCG.
 DEADLINE = 60.0
 
@@ -34,12 +34,6 @@ def commands() -> list[list[str]]:
     lines = text.splitlines()
     assert all(line.startswith("$ ") for line in lines)
     return [shlex.split(line[2:]) for line in lines]
-
-
-def boot_sector() -> bytes:
-    """A PC's boot sector that writes the greeting to QEMU's debug port (0402h), then halts."""
-    code = b"".join(bytes((0xB0, byte, 0xBA, 0x02, 0x04, 0xEE)) for byte in GREETING)
-    return (code + b"\xf4\xeb\xfd").ljust(510, b"\0") + b"\x55\xaa"
 
 
 @pytest.fixture
@@ -74,8 +68,7 @@ def test_a_pc_boots_from_the_lun(serving: Path, qemu: Qemu) -> None:
     words = [word.replace(SOCKET, str(serving)) for word in commands()[2][1:]]
     # Firmware looks there first, as the README says; the rest is for us to hear it.
     words = [f"{word},bootindex=1" if "vhost-user-scsi-pci" in word else word for word in words]
-    words += ["-display", "none", "-monitor", "none", "-serial", "none"]
-    words += ["-debugcon", "stdio", "-global", "isa-debugcon.iobase=0x402"]
+    words += HEARING
     machine = processes.start(
         [*qemu.command, *words],
         stdout=subprocess.PIPE,

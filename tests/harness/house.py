@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from vhost_pvscsi.devices.presentation import Presentation
+    from vhost_pvscsi.devices.unit import LogicalUnit
     from vhost_pvscsi.identity import Address
 
 _Result = TypeVar("_Result")
@@ -39,11 +41,11 @@ class House:
 
     async def __aenter__(self) -> Self:
         self.engine = Engine(self._threads, io_uring=self._io_uring)
-        self.units = Units(self.engine, neighbours=lambda _: self.adapter.units)
+        self.units = Units(self.engine, neighbours=self._neighbours)
         self.adapter = Adapter(self.engine, 0, self._peers)
         self._places = [(self.units.make(lun), lun.address) for lun in self._luns]
-        for unit, address in self._places:
-            await self.adapter.attach(address, unit)
+        for lun, (unit, _) in zip(self._luns, self._places, strict=True):
+            await self.adapter.attach(lun.address, unit, lun.options.presentation)
         return self
 
     async def __aexit__(
@@ -61,6 +63,9 @@ class House:
         self.adapter.close()
         self.units.close()
         await self.engine.close()
+
+    def _neighbours(self, _nexus: str) -> list[tuple[LogicalUnit, Presentation]]:
+        return [(mapping.unit, mapping.presentation) for mapping in self.adapter.table]
 
     def _peers(self, unit: object) -> list[tuple[Adapter, Address]]:
         table = self.adapter.table

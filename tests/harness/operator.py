@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from vhost_pvscsi.daemon.control.operator import HostStatus, LunStatus
+from vhost_pvscsi.daemon.control.operator import Change, HostStatus, LunStatistics, LunStatus
+from vhost_pvscsi.engine import LATENCY_BOUNDS, LunCounters
 from vhost_pvscsi.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
 
     from vhost_pvscsi.daemon.control.publisher import Publisher
     from vhost_pvscsi.identity import Address
@@ -29,8 +29,12 @@ class PaperOperator:
         self._luns: dict[Address, str] = {}
         self._faults: dict[Address, tuple[str, ...]] = {}
         self.stopped = asyncio.Event()
+        self._asked_stats = 0
 
-    async def attach_host(self, number: int, path: Path) -> None:
+    async def attach_host(
+        self, number: int, options: Mapping[str, object], *, transient: bool
+    ) -> None:
+        path = options["socket_path"]
         self.asked.append(("attach_host", number, path))
         if number in self._hosts:
             raise ConfigurationError(
@@ -44,7 +48,7 @@ class PaperOperator:
         del self._hosts[number]  # a KeyError is the bug of ours that tests want
         self._events.publish("HOST_DETACHED", host=number)
 
-    async def attach(self, address: Address, pdev: str) -> None:
+    async def attach(self, address: Address, pdev: str, *, transient: bool) -> None:
         self.asked.append(("attach", address, pdev))
         if address.host not in self._hosts:
             raise ConfigurationError(f"there is no virtual host {address.host}")
@@ -79,6 +83,7 @@ class PaperOperator:
                 naa="3000000000000001",
                 state="running",
                 faults=len(self._faults.get(address, ())),
+                denied=0,
             )
             for address, pdev in sorted(self._luns.items())
             if host in {None, address.host}
@@ -93,6 +98,41 @@ class PaperOperator:
 
     def stats(self) -> list[dict[str, object]]:
         return [{"host": number, "queue": {"requests": 7}} for number in sorted(self._hosts)]
+
+    async def reload(self, *, forget: bool) -> list[Change]:
+        self.asked.append(("reload", forget))
+        return [
+            Change("LUN 0:0:1:0", "attached"),
+            Change("LUN 0:0:2:0", "failed", "a.img: No such file or directory"),
+        ]
+
+    async def lun_stats(self, host: int | None = None) -> list[LunStatistics]:
+        """Each time it is asked, every LUN has done 1,000 reads of 4 KiB more, in 100 us each."""
+        self._asked_stats += 1
+        return [
+            LunStatistics(
+                address,
+                pdev,
+                number,
+                LunCounters(
+                    reads=1000 * self._asked_stats,
+                    writes=0,
+                    others=0,
+                    long_road=0,
+                    errors=number,
+                    bytes_read=4096 * 1000 * self._asked_stats,
+                    bytes_written=0,
+                    in_flight=3,
+                    read_latency=tuple(
+                        1000 * self._asked_stats if number == 5 else 0
+                        for number in range(len(LATENCY_BOUNDS) + 1)
+                    ),
+                    write_latency=(0,) * (len(LATENCY_BOUNDS) + 1),
+                ),
+            )
+            for number, (address, pdev) in enumerate(sorted(self._luns.items()))
+            if host in {None, address.host}
+        ]
 
     def stop(self) -> None:
         self.stopped.set()

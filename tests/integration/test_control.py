@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
-import socket
 import struct
 import subprocess
-from contextlib import closing, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from qemu.qmp import ExecuteError
 
 from tests.harness import commands as cdb
 from tests.harness.answers import describe
-from tests.harness.daemon import Daemon, program
+from tests.harness.daemon import Daemon
 from tests.harness.frontend import (
     BAD_TARGET,
     EVENT_IDX,
@@ -27,10 +27,10 @@ from tests.harness.frontend import (
     VERSION_1,
     FrontEnd,
 )
-from tests.harness.qmp import Qmp
+from tests.harness.verbs import Verbs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from tests.harness.evidence import Collector
 
@@ -51,31 +51,9 @@ def daemon(folder: Path, evidence: Collector) -> Iterator[Daemon]:
 
 
 @pytest.fixture
-def verb(daemon: Daemon, folder: Path) -> Callable[..., str]:
+def verb(daemon: Daemon) -> Verbs:
     """Type a verb; what it printed, or its error."""
-
-    def run(*words: str, status: int = 0) -> str:
-        done = subprocess.run(
-            [str(program()), *words],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=30,
-            env={**os.environ, "VHOST_PVSCSI_CONTROL": str(folder / "control")},
-        )
-        assert done.returncode == status, done.stderr
-        return done.stderr if status else done.stdout
-
-    return run
-
-
-@contextmanager
-def operator(path: Path) -> Iterator[Qmp]:
-    """The `qemu.qmp` client at the control socket."""
-    with closing(socket.socket(socket.AF_UNIX)) as channel:
-        channel.connect(str(path))
-        with closing(Qmp(channel)) as qmp:
-            yield qmp
+    return Verbs(daemon.socket.with_name("control"))
 
 
 def event(guest: FrontEnd, pending: object) -> tuple[int, bytes, int]:
@@ -83,7 +61,7 @@ def event(guest: FrontEnd, pending: object) -> tuple[int, bytes, int]:
     return kind, lun, reason
 
 
-def test_a_lun_comes_and_goes(daemon: Daemon, verb: Callable[..., str], image: Path) -> None:
+def test_a_lun_comes_and_goes(daemon: Daemon, verb: Verbs, image: Path) -> None:
     with FrontEnd(daemon.socket, features=FEATURES) as guest:
         first, second = guest.offer_events(2)
         assert guest.scsi(1, 0, cdb.inquiry(36), data_in=36).response == BAD_TARGET
@@ -103,7 +81,7 @@ def test_a_lun_comes_and_goes(daemon: Daemon, verb: Callable[..., str], image: P
     verb("scsi-attach", str(image), "0:0:2:5")
 
 
-def test_the_verbs_of_the_readme(verb: Callable[..., str], image: Path, folder: Path) -> None:
+def test_the_verbs_of_the_readme(verb: Verbs, image: Path, folder: Path) -> None:
     readme = Path(__file__).parents[2] / "README.md"
     [block] = re.findall(r"^```bash\n(.*?)^```", readme.read_text(), re.MULTILINE | re.DOTALL)
     said = []
@@ -116,34 +94,7 @@ def test_the_verbs_of_the_readme(verb: Callable[..., str], image: Path, folder: 
     assert json.loads(verb("scsi-list", "--json")) == []
 
 
-def test_nothing_is_left_of_a_thousand_luns(
-    daemon: Daemon, verb: Callable[..., str], image: Path, folder: Path
-) -> None:
-    """One after the other, under I/O on another LUN: no descriptor, no thread is left."""
-    verb("scsi-attach", "ram:1M", "0:0:0:0")
-    with FrontEnd(daemon.socket) as guest, operator(folder / "control") as control:
-        guest.ready()
-        held = None
-        for round_ in range(300):
-            control.execute("scsi-attach", pdev=str(image), vdev="0:0:1:0")
-            if round_ % 20 == 0:
-                guest.ready(1)
-            assert guest.scsi(0, 0, cdb.read_10(0, 8), data_in=4096).good
-            control.execute("scsi-detach", vdev="0:0:1:0")
-            if round_ == 10:
-                held = _held(daemon)
-        assert _held(daemon) == held
-
-
-def _count(daemon: Daemon, what: str) -> int:
-    return sum(1 for _ in Path(f"/proc/{daemon.pid}/{what}").iterdir())
-
-
-def _held(daemon: Daemon) -> tuple[int, int]:
-    return _count(daemon, "fd"), _count(daemon, "task")
-
-
-def test_hosts_come_and_go(daemon: Daemon, verb: Callable[..., str], folder: Path) -> None:
+def test_hosts_come_and_go(daemon: Daemon, verb: Verbs, folder: Path) -> None:
     other = folder / "7.sock"
     verb("host-attach", "7", "--socket-path", str(other))
     verb("scsi-attach", "ram:1M", "7:0:0:0")
@@ -159,7 +110,7 @@ def test_hosts_come_and_go(daemon: Daemon, verb: Callable[..., str], folder: Pat
     assert [host["host"] for host in json.loads(verb("show", "--json"))["hosts"]] == [0]
 
 
-def test_a_guest_is_let_go_by_force(daemon: Daemon, verb: Callable[..., str], folder: Path) -> None:
+def test_a_guest_is_let_go_by_force(daemon: Daemon, verb: Verbs, folder: Path) -> None:
     verb("host-attach", "7", "--socket-path", str(folder / "7.sock"))
     verb("scsi-attach", "ram:1M,fault=opcode=read:hang", "7:0:0:0")
     with FrontEnd(folder / "7.sock") as guest:
@@ -169,7 +120,7 @@ def test_a_guest_is_let_go_by_force(daemon: Daemon, verb: Callable[..., str], fo
     assert daemon.log().count("disconnected") == 1
 
 
-def test_a_hanging_command_ends_when_its_lun_goes(daemon: Daemon, verb: Callable[..., str]) -> None:
+def test_a_hanging_command_ends_when_its_lun_goes(daemon: Daemon, verb: Verbs) -> None:
     verb("scsi-attach", "ram:1M,fault=opcode=read:hang", "0:0:0:0")
     with FrontEnd(daemon.socket) as guest:
         guest.ready()
@@ -179,7 +130,7 @@ def test_a_hanging_command_ends_when_its_lun_goes(daemon: Daemon, verb: Callable
 
 
 def test_mistakes_of_operators_change_nothing(
-    daemon: Daemon, verb: Callable[..., str], image: Path, folder: Path
+    daemon: Daemon, verb: Verbs, image: Path, folder: Path
 ) -> None:
     verb("scsi-attach", str(image), "0:0:1:0")
     for words, said in (
@@ -201,7 +152,32 @@ def test_mistakes_of_operators_change_nothing(
     verb("host-attach", "1", "--socket-path", str(folder / "1.sock"))
 
 
-def test_faults_are_set_and_lifted(daemon: Daemon, verb: Callable[..., str]) -> None:
+def test_a_vdev_out_of_range_is_asked_wrongly(verb: Verbs) -> None:
+    for vdev in ("0:0:256:0", "0:0:0:16384", "0:1:0:0", "65536:0:0:0"):
+        assert "out of range" in verb("scsi-attach", "ram:1M", vdev, status=2)
+
+
+def test_of_two_clients_at_once_one_gets_the_place(verb: Verbs) -> None:
+    """And neither waits for ever, nor is there half a LUN of the other's."""
+
+    def attach(serial: int) -> int:
+        won = 0
+        with verb.client() as client:
+            for lun in range(40):
+                with suppress(ExecuteError):
+                    pdev = f"ram:1M,serial=C{serial}"
+                    client.execute("scsi-attach", pdev=pdev, vdev=f"0:0:0:{lun}")
+                    won += 1
+        return won
+
+    with ThreadPoolExecutor(2) as pool:
+        won = list(pool.map(attach, range(2)))
+    serials = [lun["serial"] for lun in verb.listed().values()]
+    assert [serials.count("C0"), serials.count("C1")] == won
+    assert sum(won) == 40
+
+
+def test_faults_are_set_and_lifted(daemon: Daemon, verb: Verbs) -> None:
     verb("scsi-attach", "ram:1M", "0:0:0:0")
     with FrontEnd(daemon.socket) as guest:
         guest.ready()
@@ -212,8 +188,21 @@ def test_faults_are_set_and_lifted(daemon: Daemon, verb: Callable[..., str]) -> 
         assert guest.scsi(0, 0, read, data_in=512).good
 
 
-def test_two_thousand_luns_are_reported(daemon: Daemon, folder: Path) -> None:
-    with operator(folder / "control") as control, FrontEnd(daemon.socket) as guest:
+def test_the_well_known_unit_answers_at_a_target_that_has_luns(daemon: Daemon, verb: Verbs) -> None:
+    verb("scsi-attach", "ram:1M", "0:0:3:7")
+    well_known = 0xC101
+    with FrontEnd(daemon.socket) as guest:
+        asked = guest.scsi(3, well_known, cdb.inquiry(36), data_in=36)
+        assert (asked.good, asked.data[0]) == (True, 0x1E)
+        assert guest.scsi(3, well_known, bytes(6)).good
+        told = guest.scsi(3, well_known, cdb.report_luns(64, select=2), data_in=64)
+        assert told.data[:24].hex() == "00000010000000000007000000000000c101000000000000"
+        read = guest.scsi(3, well_known, cdb.read_10(0, 1), data_in=512)
+        assert describe(read) == "5h/20h/00h"
+
+
+def test_two_thousand_luns_are_reported(daemon: Daemon, verb: Verbs) -> None:
+    with verb.client() as control, FrontEnd(daemon.socket) as guest:
         for lun in range(2000):
             control.execute("scsi-attach", pdev="null:1M", vdev=f"0:0:3:{lun}")
         room = 8 + 8 * 2000

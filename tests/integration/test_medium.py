@@ -23,7 +23,7 @@ from vhost_pvscsi.medium import Medium
 from vhost_pvscsi.scsi.request import Request
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from vhost_pvscsi.scsi.request import Reply
@@ -150,6 +150,68 @@ def test_a_file_that_has_become_too_short_is_an_error(files: Files, folder: Path
         with pytest.raises(OSError, match=r"(blocks|the medium): ") as error:
             attempt()
         assert error.value.errno == errno.EIO
+
+
+@pytest.mark.parametrize("direct", [False, True])
+def test_a_medium_grows_with_its_file(files: Files, folder: Path, direct: bool) -> None:
+    medium = files.make("disk.img", direct=direct)
+    medium.write(SIZE - BLOCK, pattern(BLOCK))
+    for size in (SIZE + BLOCK, SIZE + (1 << 20)):
+        os.truncate(folder / "disk.img", size)
+        with pytest.raises(ValueError, match=f"{BLOCK} bytes at {size - BLOCK}"):
+            medium.read(size - BLOCK, BLOCK)
+        medium.grow(size)
+        assert medium.read(size - BLOCK, BLOCK) == bytes(BLOCK)
+        medium.write(size - BLOCK, pattern(BLOCK, seed=size))
+        assert medium.read(size - BLOCK, BLOCK) == pattern(BLOCK, seed=size)
+        with pytest.raises(ValueError, match=f"{BLOCK} bytes at {size}"):
+            medium.read(size, BLOCK)
+    assert medium.read(SIZE - BLOCK, BLOCK) == pattern(BLOCK)
+
+
+@pytest.mark.parametrize(
+    ("size", "reason"),
+    [
+        (SIZE, f"cannot grow to {SIZE} bytes: the medium has {SIZE}"),
+        (SIZE - BLOCK, f"cannot grow to {SIZE - BLOCK} bytes: the medium has {SIZE}"),
+        (0, "size 0 is not a multiple"),
+        (SIZE + 1, f"size {SIZE + 1} is not a multiple of the block size {BLOCK}"),
+    ],
+)
+def test_a_medium_only_grows_and_by_whole_blocks(files: Files, size: int, reason: str) -> None:
+    medium = files.make("disk.img")
+    with pytest.raises(ValueError, match=reason):
+        medium.grow(size)
+    assert medium.read(SIZE - BLOCK, BLOCK) == bytes(BLOCK)
+
+
+@pytest.mark.parametrize("make", [ram, null])
+def test_a_medium_without_a_file_does_not_grow(make: Callable[[], Medium]) -> None:
+    with pytest.raises(ValueError, match="only a medium of a file can grow"):
+        make().grow(2 * SIZE)
+
+
+async def test_commands_on_both_roads_see_the_new_size(folder: Path, io_uring: bool) -> None:
+    image = folder / "disk.img"
+    image.touch()
+    os.truncate(image, SIZE)
+    async with House([f"0:0:0:0={image}"], io_uring=io_uring) as house:
+        guest = await house.connect()
+        end = SIZE // BLOCK
+
+        def read() -> bool:
+            return guest.scsi(0, 0, cdb.read_10(end, 1), data_in=BLOCK).good
+
+        assert not await asyncio.to_thread(read)
+        assert not await house.on_long_road(0, read)
+        os.truncate(image, SIZE + 8 * BLOCK)
+        assert not await asyncio.to_thread(read)
+        medium = house._places[0][0].medium
+        assert medium is not None
+        medium.grow(SIZE + 8 * BLOCK)
+        assert await asyncio.to_thread(read)
+        assert await house.on_long_road(0, read)
+        guest.close()
 
 
 _KINDS = ["buffered", "direct", "ram", "null"]

@@ -25,6 +25,7 @@ CASES = [
 PROGRAMS = {
     "vhost-pvscsi": (main, ()),
     "vhost-pvscsi serve": (main, ("serve",)),
+    "vhost-pvscsi check-config": (main, ("check-config",)),
     "vhost-user-pvscsi": (serve, ()),
     **{f"vhost-pvscsi {verb.name}": (main, (verb.name,)) for verb in VERBS},
 }

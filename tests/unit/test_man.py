@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from docs import man
-from vhost_pvscsi.devices.pdev import _OPTIONS
+from vhost_pvscsi.devices.lun_options import _OPTIONS
 
 ROOT = Path(__file__).parents[2]
 NAMES = [page.name for page in man.PAGES]

@@ -77,7 +77,7 @@ async def test_an_inbound_munger_may_answer_by_itself():
 def test_a_munger_moves_its_opcode_to_the_long_road():
     unit = disk()
     registry = Registry()
-    assert pipeline.short_road_opcodes(unit, registry) == opcodes.MEDIUM_OPCODES
+    assert pipeline.short_road_opcodes(unit, registry=registry) == opcodes.MEDIUM_OPCODES
     registry.on_reply(0x28)(lambda request, reply, mapping: reply)
-    assert pipeline.short_road_opcodes(unit, registry) == opcodes.MEDIUM_OPCODES - {0x28}
+    assert pipeline.short_road_opcodes(unit, registry=registry) == opcodes.MEDIUM_OPCODES - {0x28}
     assert pipeline.short_road_opcodes(unit) == opcodes.MEDIUM_OPCODES

@@ -3,6 +3,8 @@
 import pytest
 
 from vhost_pvscsi.devices.absent import ABSENT_TARGET, ABSENT_UNIT, AbsentUnit
+from vhost_pvscsi.devices.presentation import PLAIN, Presentation
+from vhost_pvscsi.devices.well_known import WELL_KNOWN_UNIT
 from vhost_pvscsi.errors import ConfigurationError
 from vhost_pvscsi.identity import Address
 from vhost_pvscsi.translation import NO_MAPPING, Table
@@ -35,9 +37,23 @@ def test_what_is_attached_is_found_with_its_siblings(table):
 
 
 def test_an_absent_lun_of_a_target_that_has_others_answers(table):
-    for lun in (0, 3, 0xC101):
+    for lun in (0, 3, 16383):
         mapping = table.resolve(1, lun)
         assert (mapping.id, mapping.unit, mapping.siblings) == (NO_MAPPING, ABSENT_UNIT, (2, 5))
+
+
+def test_every_target_has_the_well_known_unit(table):
+    mapping = table.resolve(1, 0xC101)
+    assert (mapping.id, mapping.unit, mapping.siblings) == (NO_MAPPING, WELL_KNOWN_UNIT, (2, 5))
+    assert table.resolve(7, 0xC101).unit is ABSENT_TARGET
+
+
+def test_a_unit_is_shown_as_it_was_attached(table):
+    shown = Presentation(serial="HERE")
+    after = table.attach(address(1, 7), ONE, 12, shown)
+    assert after.resolve(1, 7).presentation is shown
+    assert after.by_id(12, 1, 7).presentation is shown
+    assert after.resolve(1, 5).presentation is PLAIN
 
 
 def test_a_target_without_luns_is_absent(table):

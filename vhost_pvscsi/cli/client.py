@@ -7,7 +7,14 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Any, Self
 
-from qemu.qmp import ConnectError, ExecInterruptedError, ExecuteError, QMPClient, QMPError
+from qemu.qmp import (
+    ConnectError,
+    ExecInterruptedError,
+    ExecuteError,
+    QMPClient,
+    QMPError,
+    StateError,
+)
 
 from vhost_pvscsi.errors import ControlError
 
@@ -82,7 +89,8 @@ class Client:
             return await self._qmp.execute(command, arguments or {})
         except ExecuteError as error:
             raise _refused(error) from None
-        except ExecInterruptedError:
+        except (ExecInterruptedError, StateError):
+            # While it was asked, or since it was asked something else.
             raise self._gone() from None
 
     async def events(self) -> AsyncIterator[dict[str, Any]]:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 from typing import TYPE_CHECKING, Any
+
+from vhost_pvscsi.cli import figures
+from vhost_pvscsi.cli.latency import Histogram
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -36,12 +40,29 @@ def hosts(told: Rows) -> str:
         (
             (
                 str(host["host"]),
-                "connected" if host["connected"] else "waiting",
+                _guest(host),
                 str(host["luns"]),
                 host["socket-path"],
             )
             for host in told
         ),
+    )
+
+
+def _guest(host: Mapping[str, Any]) -> str:
+    if host.get("problem"):
+        return "missing"
+    return "connected" if host["connected"] else "waiting"
+
+
+def changes(told: Rows) -> str:
+    """Make a line for each thing that reading the configuration again has changed."""
+    if not told:
+        return "nothing has changed"
+    return "\n".join(
+        f"{change['what']}: {change['done']}"
+        + (f": {change['problem']}" if change["problem"] else "")
+        for change in told
     )
 
 
@@ -98,6 +119,37 @@ def anything(told: Rows) -> str:
     return table(heads, ([_cell(row.get(name)) for name in heads] for row in rows)) if rows else ""
 
 
+def lun_stats(told: Mapping[str, Any]) -> str:
+    """Make the table of LUNs' counters; latencies are those of half, and of 99%, of commands."""
+    bounds = tuple(told["latency-bounds"])
+    heads = (
+        *("vir-hctl", "reads", "writes", "others", "long-road", "errors", "in-flight"),
+        *("read", "written", "r-p50", "r-p99", "w-p50", "w-p99", "pdev"),
+    )
+    if not told["luns"]:
+        return "no LUN"
+    return table(
+        heads,
+        (
+            (
+                lun["vdev"],
+                *(str(lun[name]) for name in heads[1:6]),
+                str(lun["in-flight"]),
+                *(f"{figures.megabytes(lun[name])}MB" for name in ("bytes-read", "bytes-written")),
+                *_quantiles(Histogram(bounds, tuple(lun["read-latency"]))),
+                *_quantiles(Histogram(bounds, tuple(lun["write-latency"]))),
+                lun["pdev"],
+            )
+            for lun in told["luns"]
+        ),
+    )
+
+
+def _quantiles(histogram: Histogram) -> tuple[str, ...]:
+    longest = histogram.bounds[-1] if histogram.bounds else math.inf
+    return tuple(figures.seconds(histogram.quantile(share), longest) for share in (0.5, 0.99))
+
+
 def event(told: Mapping[str, Any]) -> str:
     """Make one line: local time, name, what it tells."""
     stamp = told["timestamp"]
@@ -130,8 +182,10 @@ def _cell(value: object) -> str:
 
 
 #: Command -> how its answer is shown; those that answer nothing say nothing.
-SHOWN: dict[str, Callable[[Rows], str]] = {
+SHOWN: dict[str, Callable[[Any], str]] = {
     "query-luns": scsi_list,
+    "reload": changes,
     "query-stats": anything,
+    "query-lun-stats": lun_stats,
     "fault-list": anything,
 }

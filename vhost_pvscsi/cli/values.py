@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vhost_pvscsi.control.parameter import HOST, MAX_SECONDS, PATH, PDEV, RULES, SECONDS
-from vhost_pvscsi.devices.pdev import Kind as PdevKind
-from vhost_pvscsi.devices.pdev import parse_pdev, split_commas
-from vhost_pvscsi.identity import MAX_HOST, Address
+from vhost_pvscsi.control.parameter import HOST, MAX_SECONDS, PATH, PDEV, QUEUES, RULES, SECONDS
+from vhost_pvscsi.devices.pdev import absolute_pdev, parse_pdev
+from vhost_pvscsi.identity import MAX_HOST, MAX_REQUEST_QUEUES, Address
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,21 +25,15 @@ def _pdev(text: str) -> str:
     Raises:
         ConfigurationError: it cannot be used.
     """
-    spec = parse_pdev(Address(0, 0, 0, 0), text)
-    first, *words = split_commas(text)
-    if spec.kind is PdevKind.PATH:
-        first = str(Path.cwd() / first)
-    for number, word in enumerate(words):
-        name, _, value = word.partition("=")
-        if name == "fault-file":
-            words[number] = f"{name}={Path.cwd() / value}"
-    return ",".join(word.replace(",", ",,") for word in (first, *words))
+    parse_pdev(Address(0, 0, 0, 0), text)
+    return absolute_pdev(text, Path.cwd())
 
 
 #: Kind -> what click reads it with.
 TYPES: dict[Kind, click.ParamType[Any]] = {
     HOST: click.IntRange(0, MAX_HOST),
     SECONDS: click.FloatRange(0, MAX_SECONDS),
+    QUEUES: click.IntRange(1, MAX_REQUEST_QUEUES),
     PATH: click.Path(path_type=Path),
 }
 

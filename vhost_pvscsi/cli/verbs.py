@@ -1,47 +1,34 @@
-"""The verbs: one for each command that has a word for it, and `show` and `events`."""
+"""The verbs: one for each command that has a word for it, and `show`, `events`, `top`."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from vhost_pvscsi.control.commands import COMMANDS
 from vhost_pvscsi.control.parameter import RULES, SWITCH
-from vhost_pvscsi.errors import VhostPvscsiError
 
 from . import render
 from .client import Client
+from .common import HELP_NAMES, common_options, telling_failures
+from .completion import COMPLETED, completion
+from .top.command import TOP
 from .values import AS_JSON, TYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
+    from pathlib import Path
 
     from vhost_pvscsi.control.commands import Command
     from vhost_pvscsi.control.parameter import Parameter
 
-DEFAULT_CONTROL = "/run/vhost-pvscsi/control"
-
-
-def _common() -> list[click.Parameter]:
-    return [
-        click.Option(
-            ["--control"],
-            type=click.Path(path_type=Path),
-            envvar="VHOST_PVSCSI_CONTROL",
-            default=DEFAULT_CONTROL,
-            show_default=True,
-            metavar="PATH",
-            help="The daemon's control socket. $VHOST_PVSCSI_CONTROL if not given.",
-        ),
-        click.Option(["--json", "as_json"], is_flag=True, help="Print JSON."),
-    ]
+#: Commands whose positional arguments name what is not there yet.
+_NEW = frozenset({"host-attach", "scsi-attach"})
 
 
 def _make(command: Command) -> click.Command:
@@ -49,13 +36,20 @@ def _make(command: Command) -> click.Command:
     return click.Command(
         command.verb,
         callback=functools.partial(_run_command, command),
-        params=[*map(_parameter, command.parameters), *_common()],
+        params=[
+            *(
+                _parameter(parameter, there=command.name not in _NEW)
+                for parameter in command.parameters
+            ),
+            *common_options(),
+        ],
         help="\n\n".join(text for text in (command.summary, command.details) if text),
-        context_settings={"help_option_names": ["-h", "--help"]},
+        context_settings=HELP_NAMES,
     )
 
 
-def _parameter(parameter: Parameter) -> click.Parameter:
+def _parameter(parameter: Parameter, *, there: bool) -> click.Parameter:
+    """Make what click reads it with; `there`: what it names is there, and can be completed."""
     kind = parameter.kind
     if parameter.positional:
         return click.Argument(
@@ -64,6 +58,7 @@ def _parameter(parameter: Parameter) -> click.Parameter:
             metavar=f"{kind.word}..." if kind is RULES else kind.word,
             nargs=-1 if kind is RULES else 1,
             required=True,
+            shell_complete=COMPLETED.get(kind) if there else None,
         )
     option = [f"--{parameter.name}", parameter.member]
     if kind is SWITCH:
@@ -75,12 +70,13 @@ def _parameter(parameter: Parameter) -> click.Parameter:
         required=parameter.required,
         default=parameter.default,
         show_default=parameter.default is not None,
+        shell_complete=COMPLETED.get(kind),
         help=parameter.help,
     )
 
 
 def _run_command(command: Command, control: Path, as_json: bool, **values: Any) -> None:
-    with _telling_failures():
+    with telling_failures():
         # What is wrong in itself needs no daemon to say so.
         arguments = _arguments(command, values)
         answer = _talk(control, lambda client: client.execute(command.name, arguments))
@@ -113,16 +109,6 @@ def _talk(control: Path, work: Callable[[Client], Coroutine[Any, Any, object]]) 
     return asyncio.run(main())
 
 
-@contextlib.contextmanager
-def _telling_failures() -> Iterator[None]:
-    """Say what goes wrong, and end the program with the status that it has."""
-    try:
-        yield
-    except VhostPvscsiError as error:
-        click.echo(error.told(), err=True)
-        sys.exit(error.exit_status)
-
-
 def _show(control: Path, as_json: bool) -> None:
     async def ask(client: Client) -> dict[str, Any]:
         return {
@@ -130,7 +116,7 @@ def _show(control: Path, as_json: bool) -> None:
             "luns": await client.execute("query-luns"),
         }
 
-    with _telling_failures():
+    with telling_failures():
         told = _talk(control, ask)
     if as_json:
         click.echo(render.as_json(told))
@@ -145,7 +131,7 @@ def _events(control: Path, as_json: bool) -> None:
             click.echo(json.dumps(event) if as_json else render.event(event))
 
     try:
-        with _telling_failures():
+        with telling_failures():
             _talk(control, listen)
     except KeyboardInterrupt:
         sys.exit(0)
@@ -154,18 +140,24 @@ def _events(control: Path, as_json: bool) -> None:
 _SHOW = click.Command(
     "show",
     callback=_show,
-    params=_common(),
+    params=common_options(),
     help="Show virtual hosts and LUNs.",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=HELP_NAMES,
 )
 
 _EVENTS = click.Command(
     "events",
     callback=_events,
-    params=_common(),
+    params=common_options(),
     help="Print events as they happen, until interrupted.",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=HELP_NAMES,
 )
 
 #: All of them, to be entered in the program's group.
-VERBS = (*(_make(command) for command in COMMANDS.values() if command.verb), _SHOW, _EVENTS)
+VERBS = (
+    *(_make(command) for command in COMMANDS.values() if command.verb),
+    _SHOW,
+    _EVENTS,
+    TOP,
+    completion,
+)

@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING
 
 from vhost_pvscsi.errors import ConfigurationError
 
-from .parameter import HOST, PATH, PDEV, RULES, SECONDS, SWITCH, VDEV, Parameter
+from .parameter import (
+    GROUP,
+    HOST,
+    MODE,
+    PATH,
+    PDEV,
+    QUEUES,
+    RULES,
+    SECONDS,
+    SWITCH,
+    VDEV,
+    Parameter,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,6 +86,25 @@ _TIMEOUT = Parameter(
     required=False,
     default=PATIENCE,
 )
+_TRANSIENT = Parameter(
+    "transient",
+    SWITCH,
+    "Let the next daemon know nothing of it.",
+    required=False,
+    default=False,
+)
+#: What can be said of a virtual host, beside its number; in a configuration file too.
+HOST_OPTIONS = (
+    Parameter("socket-path", PATH, "Where its front-end connects, a UNIX socket."),
+    Parameter(
+        "socket-group",
+        GROUP,
+        "A group whose members may connect; the mode is 660 then.",
+        required=False,
+    ),
+    Parameter("socket-mode", MODE, "The mode of the socket's file.", required=False),
+    Parameter("queues", QUEUES, "The most request queues that a guest may have.", required=False),
+)
 
 COMMANDS: Mapping[str, Command] = {
     command.name: command
@@ -81,10 +112,8 @@ COMMANDS: Mapping[str, Command] = {
         Command(
             "host-attach",
             "Make a virtual host that a guest can connect to.",
-            (
-                _HOST,
-                Parameter("socket-path", PATH, "Where its front-end connects, a UNIX socket."),
-            ),
+            (_HOST, *HOST_OPTIONS, _TRANSIENT),
+            "A daemon with a state directory remembers it.",
             verb="host-attach",
         ),
         Command(
@@ -97,7 +126,8 @@ COMMANDS: Mapping[str, Command] = {
         Command(
             "query-hosts",
             "List virtual hosts.",
-            returns="list of `host`, `socket-path`, `connected`, `luns` (their number)",
+            returns="list of `host`, `socket-path`, `connected`, `luns` (their number), `problem`"
+            " (why a host that should be there is missing)",
             query=True,
         ),
         Command(
@@ -111,9 +141,11 @@ COMMANDS: Mapping[str, Command] = {
                     positional=True,
                 ),
                 _VDEV,
+                _TRANSIENT,
             ),
             "PDEV is an image file, a block device, ram:SIZE or null:SIZE, with the options that"
-            " --lun of vhost-pvscsi serve has. A guest that runs is told.",
+            " --lun of vhost-pvscsi serve has. A guest that runs is told. A daemon with a state"
+            " directory remembers it.",
             verb="scsi-attach",
         ),
         Command(
@@ -129,8 +161,9 @@ COMMANDS: Mapping[str, Command] = {
             "List LUNs.",
             (Parameter("host", HOST, "Those of this virtual host only.", required=False),),
             returns="list of `vdev`, `pdev`, `type`, `blocks`, `block-size`, `read-only`,"
-            " `serial`, `naa`, `state`, `faults` (the number of rules), `connected`"
-            " (whether its host's guest is)",
+            " `serial`, `naa`, `state`, `faults` (the number of rules), `denied` (the number of"
+            " commands that its policy has refused), `connected` (whether its host's guest is),"
+            " `problem` (why a LUN of the state `missing` is)",
             query=True,
             verb="scsi-list",
         ),
@@ -161,6 +194,38 @@ COMMANDS: Mapping[str, Command] = {
             returns="list of counters, an object for each host",
             query=True,
             verb="stats",
+        ),
+        Command(
+            "query-lun-stats",
+            "Show counters and latencies by LUN.",
+            (Parameter("host", HOST, "Those of this virtual host only.", required=False),),
+            "They begin with the LUN's attachment. docs/statistics.md says what each is.",
+            returns="`time` (the daemon's monotonic clock, in seconds), `latency-bounds` (of the"
+            " buckets of latencies, in seconds), `luns`: list of `vdev`, `pdev`, `attachment`"
+            " (another one: counters have begun anew), `reads`, `writes`, `others`, `long-road`,"
+            " `errors`, `bytes-read`, `bytes-written`, `in-flight`, `read-latency` and"
+            " `write-latency` (commands by bucket; empty ones at the end are left out)",
+            query=True,
+            verb="lun-stats",
+        ),
+        Command(
+            "reload",
+            "Read the configuration file again, and make what changed in it so.",
+            (
+                Parameter(
+                    "forget",
+                    SWITCH,
+                    "Forget what was attached and detached at run time, and go by the file alone.",
+                    required=False,
+                    default=False,
+                ),
+            ),
+            "What is unchanged is not disturbed. A LUN whose options changed is detached and"
+            " attached. A file with mistakes changes nothing. LUNs that are missing are tried"
+            " again.",
+            returns="list of what was done: `what` (a host, a LUN, a setting), `done` (attached,"
+            " detached, detached and attached, failed, needs a restart), `problem` (why it failed)",
+            verb="reload",
         ),
         Command(
             "query-version",

@@ -26,6 +26,19 @@ EVENTS: Mapping[str, Event] = {
         Event("FRONTEND_CONNECTED", "A front-end has connected.", ("host",)),
         Event("FRONTEND_LOST", "A front-end has gone, or was let go.", ("host",)),
         Event("LUN_ATTACHED", "A LUN is there.", ("vdev", "pdev")),
+        Event(
+            "COMMAND_DENIED",
+            "A LUN's policy has refused a guest's command; told once a minute for each operation"
+            " code, with the number of those that were not told.",
+            ("vdev", "command", "rule", "unsaid"),
+        ),
         Event("LUN_DETACHED", "A LUN is gone.", ("vdev",)),
+        Event(
+            "IO_ERROR",
+            "The host could not carry out commands of a LUN: `count` of them since the last such"
+            " event of that LUN, of which there is one a second at most. `opcode`, `command` and"
+            " `errno` are the last one's.",
+            ("vdev", "count", "opcode", "command", "errno"),
+        ),
     )
 }

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vhost_pvscsi.errors import ConfigurationError
-from vhost_pvscsi.identity import MAX_HOST, Address
+from vhost_pvscsi.identity import MAX_HOST, MAX_REQUEST_QUEUES, Address
+
+from .permissions import parse_group, parse_mode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,6 +118,22 @@ def _rules(value: object) -> tuple[str, ...]:
     return tuple(_text(rule) for rule in value)
 
 
+def _group(value: object) -> int:
+    return parse_group("socket-group", _text(value))
+
+
+def _mode(value: object) -> int:
+    return parse_mode("socket-mode", _text(value))
+
+
+def _queues(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError
+    if not 1 <= value <= MAX_REQUEST_QUEUES:
+        raise ValueError
+    return value
+
+
 HOST = Kind("HOST", "integer", f"the number of a virtual host, 0 to {MAX_HOST}", _host)
 SECONDS = Kind("SECONDS", "number", f"a number of seconds, 0 to {MAX_SECONDS}", _seconds)
 SWITCH = Kind("SWITCH", "boolean", "true or false", _switch)
@@ -123,3 +141,6 @@ PATH = Kind("PATH", "string", "a path", _path)
 PDEV = Kind("PDEV", "string", "PDEV[,OPTION...], for example disk.img,ro or ram:64M", _text)
 VDEV = Kind("VDEV", "string", "host:channel:target:lun, for example 0:0:1:0", _vdev)
 RULES = Kind("RULE", "array", 'a list of fault rules, for example ["opcode=read:hang"]', _rules)
+GROUP = Kind("GROUP", "string", "a group, by name or number, as text", _group)
+MODE = Kind("OCTAL", "string", 'three octal digits, as text: "660"', _mode)
+QUEUES = Kind("N", "integer", f"a number, 1 to {MAX_REQUEST_QUEUES}", _queues)

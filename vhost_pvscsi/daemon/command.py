@@ -7,18 +7,28 @@ conventions"): --socket-path or --fd, --print-capabilities, no daemonising, SIGT
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import resource
 import sys
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from vhost_pvscsi.control.permissions import parse_group, parse_mode
 from vhost_pvscsi.errors import VhostPvscsiError
 
+from .config.read import read_config
 from .options import ServeOptions, parse_serve
 from .service import Service
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .config.read import Config
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
@@ -30,7 +40,67 @@ def _print_capabilities(context: click.Context, _option: click.Parameter, value:
         context.exit(0)
 
 
+#: Options that a configuration file has no [daemon] key for: they have tables of their own
+#: there, or are of no use in it.
+_NOT_SETTINGS = frozenset(
+    {
+        "config",
+        "socket_paths",
+        "socket_group",
+        "socket_mode",
+        "fds",
+        "luns",
+        "controls",
+        "vscsi",
+        "domain_configs",
+        "debug",
+    }
+)
+
+
+def settings() -> list[click.Option]:
+    """The options that a configuration file may set in [daemon]."""
+    return [
+        option
+        for option in serve.params
+        if isinstance(option, click.Option)
+        and option.expose_value
+        and option.name not in _NOT_SETTINGS
+    ]
+
+
+def _take_config(
+    context: click.Context, _option: click.Parameter, value: Path | None
+) -> Config | None:
+    # Eager: what the file says of other options is what holds where the command line is silent.
+    if value is None or context.resilient_parsing:
+        return None
+    with telling():
+        config = read_config(value, settings())
+    context.default_map = {**(context.default_map or {}), **config.settings}
+    return config
+
+
+def _read_with(
+    read: Callable[[str, str], int],
+) -> Callable[[click.Context, click.Parameter, str | None], int | None]:
+    def convert(_context: click.Context, option: click.Parameter, value: str | None) -> int | None:
+        with telling():
+            return read(option.opts[0].removeprefix("--"), value) if value is not None else None
+
+    return convert
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    is_eager=True,
+    callback=_take_config,
+    metavar="FILE",
+    help="""Read hosts, LUNs, control sockets and options from FILE, TOML (docs/config.md). The
+    command line adds to it, and wins. SIGHUP and vhost-pvscsi reload read it again.""",
+)
 @click.option(
     "--socket-path",
     "socket_paths",
@@ -54,8 +124,10 @@ def _print_capabilities(context: click.Context, _option: click.Parameter, value:
     PDEV is an image file, a block device, ram:SIZE or null:SIZE. Options: ro,
     block-size=512|1024|2048|4096, cache=none|writeback|writethrough|directsync,
     serial=TEXT, wwn=NAA, share=on (one unit at several addresses), lock=off,
-    rotational=on, removable=on, latency=TIME (of ram: and null:), fault=RULE (a command that
-    fails or hangs, for tests; repeatable), fault-file=PATH. A comma in a path is written twice.""",
+    rotational=on, removable=on, vendor=TEXT, product=TEXT, revision=TEXT, hide=serial|wwn
+    (names that the guest is not told), deny=COMMAND and allow=COMMAND (repeatable), raw=on,
+    latency=TIME (of ram: and null:), fault=RULE (a command that fails or hangs, for tests;
+    repeatable), fault-file=PATH. A comma in a path is written twice.""",
 )
 @click.option(
     "--control",
@@ -65,6 +137,41 @@ def _print_capabilities(context: click.Context, _option: click.Parameter, value:
     help="""Let hosts and LUNs be attached and detached by QMP at PATH; no --socket-path is needed
     then. Options: group=GROUP (whose members may connect too), mode=OCTAL (of the socket's
     file), ro (its clients may query only). Repeatable.""",
+)
+@click.option(
+    "--vscsi",
+    metavar="LINE",
+    multiple=True,
+    help="""Attach what a line vscsi=['PDEV,VDEV[,OPTION...]'] of a Xen domain's configuration
+    names, or PDEV,VDEV[,OPTION...] alone. Repeatable.""",
+)
+@click.option(
+    "--domain-config",
+    "domain_configs",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    multiple=True,
+    help="Attach what the line vscsi=[...] of a Xen domain's configuration FILE names. Repeatable.",
+)
+@click.option(
+    "--socket-group",
+    callback=_read_with(parse_group),
+    metavar="GROUP",
+    help="Give the sockets of --socket-path to GROUP, whose members may connect: mode 660.",
+)
+@click.option(
+    "--socket-mode",
+    callback=_read_with(parse_mode),
+    metavar="OCTAL",
+    help="The mode of the files of these sockets; what umask leaves if not given.",
+)
+@click.option(
+    "--metrics",
+    "metrics",
+    metavar="[HOST:]PORT",
+    multiple=True,
+    help="""Let Prometheus read metrics by HTTP at TCP port PORT of HOST (127.0.0.1 if not given),
+    path /metrics; or at a UNIX socket: unix:PATH[,group=GROUP][,mode=OCTAL]. Repeatable.""",
 )
 @click.option("--read-only", is_flag=True, help="Refuse writes to every LUN.")
 @click.option(
@@ -93,7 +200,8 @@ def _print_capabilities(context: click.Context, _option: click.Parameter, value:
     envvar="STATE_DIRECTORY",
     metavar="DIR",
     help="""Keep what guests save (mode pages, persistent reservations with APTPL, identifying
-    information) in DIR; without it nothing can be saved. $STATE_DIRECTORY if not given.""",
+    information), and what is attached and detached at run time, in DIR; without it nothing is
+    kept. $STATE_DIRECTORY if not given.""",
 )
 @click.option(
     "--log-level",
@@ -112,10 +220,16 @@ def _print_capabilities(context: click.Context, _option: click.Parameter, value:
     help="Print what this program is, as JSON, and exit.",
 )
 def serve(
+    config: Config | None,
     socket_paths: tuple[str, ...],
     fds: tuple[str, ...],
     luns: tuple[str, ...],
     controls: tuple[str, ...],
+    vscsi: tuple[str, ...],
+    domain_configs: tuple[Path, ...],
+    socket_group: int | None,
+    socket_mode: int | None,
+    metrics: tuple[str, ...],
     read_only: bool,
     threads: int | None,
     poll_us: int,
@@ -138,7 +252,7 @@ def serve(
         format="%(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
-    try:
+    with telling(debug=debug):
         options = parse_serve(
             socket_paths=socket_paths,
             fds=fds,
@@ -149,8 +263,35 @@ def serve(
             io_uring=io_uring,
             state_directory=state_directory,
             controls=controls,
+            vscsi=vscsi,
+            domain_configs=domain_configs,
+            socket_group=socket_group,
+            socket_mode=socket_mode,
+            config=config,
+            read_config=partial(read_config, config.path, settings()) if config else None,
+            metrics=metrics,
         )
         sys.exit(run(options))
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("file", type=click.Path(path_type=Path))
+def check_config(file: Path) -> None:
+    """Check a configuration file of serve, and start nothing.
+
+    All that is wrong with FILE is told with its line. Whether images, devices and sockets can be
+    had is seen when they are opened. Hosts that only the command line of serve names are not
+    known here.
+    """
+    with telling():
+        read_config(file, settings()).check()
+
+
+@contextlib.contextmanager
+def telling(*, debug: bool = False) -> Iterator[None]:
+    """Say what goes wrong, and end the program with the status that it has."""
+    try:
+        yield
     except VhostPvscsiError as error:
         if debug:
             raise

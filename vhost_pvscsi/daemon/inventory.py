@@ -9,22 +9,24 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from vhost_pvscsi.adapter import Adapter
-from vhost_pvscsi.devices.pdev import parse_pdev
 from vhost_pvscsi.errors import ConfigurationError, DeviceBusyError
 
-from .sockets import Listener, SocketSpec
+from .sockets import Listener
 from .units import Units
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
+    from vhost_pvscsi.denials import Denial
     from vhost_pvscsi.devices.nonvolatile import StateDirectory
     from vhost_pvscsi.devices.pdev import LunSpec
-    from vhost_pvscsi.devices.unit import AttachableUnit
+    from vhost_pvscsi.devices.presentation import Presentation
+    from vhost_pvscsi.devices.unit import AttachableUnit, LogicalUnit
     from vhost_pvscsi.engine import Engine
     from vhost_pvscsi.identity import Address
+
+    from .sockets import SocketSpec
 
 log = logging.getLogger(__name__)
 
@@ -51,10 +53,18 @@ class Inventory:
         engine: Engine,
         state: StateDirectory | None = None,
         on_front_end: Callable[[int, bool], None] = lambda _host, _came: None,
+        on_denial: Callable[[Denial], None] = lambda _: None,
+        on_failed: Callable[[Adapter, int], None] = lambda _adapter, _mapping: None,
     ) -> None:
-        """Begin with none; `on_front_end` is told of a host's front-ends that come and go."""
+        """Begin with none; `on_front_end` is told of a host's front-ends that come and go.
+
+        `on_denial` is told of commands that the policy of a LUN has refused, `on_failed` of
+        mappings where the host's I/O has failed.
+        """
         self._engine = engine
         self._on_front_end = on_front_end
+        self._on_denial = on_denial
+        self._on_failed = on_failed
         self._units = Units(engine, state, self._reached_by)
         self._hosts: dict[int, VirtualHost] = {}
         self._changing = asyncio.Lock()
@@ -102,7 +112,16 @@ class Inventory:
                 hint="detach it first, or take another number",
             )
         tell = partial(self._on_front_end, spec.host)
-        host = VirtualHost(spec, Adapter(self._engine, spec.host, self._peers, tell))
+        adapter = Adapter(
+            self._engine,
+            spec.host,
+            self._peers,
+            tell,
+            self._on_denial,
+            self._on_failed,
+            queues=spec.queues,
+        )
+        host = VirtualHost(spec, adapter)
         self._hosts[spec.host] = host
         return host
 
@@ -122,7 +141,7 @@ class Inventory:
         host.accepting = asyncio.create_task(self._take_front_ends(host, host.listener))
         return host.accepting
 
-    async def attach_host(self, number: int, path: Path) -> None:
+    async def attach_host(self, spec: SocketSpec) -> None:
         """Add a host while others are served.
 
         Raises:
@@ -130,11 +149,11 @@ class Inventory:
             DeviceError: its socket cannot be made.
         """
         async with self._changing:
-            host = self.make_host(SocketSpec(number, path=path))
+            host = self.make_host(spec)
             try:
                 self.open_socket(host)
             except BaseException:
-                del self._hosts[number]
+                del self._hosts[spec.host]
                 host.adapter.close()
                 raise
             self.serve(host)
@@ -166,24 +185,20 @@ class Inventory:
                 host.listener.close()
             log.info("virtual host %d is gone", number)
 
-    async def attach(self, address: Address, pdev: str) -> None:
-        """Attach `PDEV[,option...]` at an address, while guests run.
+    async def attach_lun(self, spec: LunSpec) -> None:
+        """Attach a LUN, while guests run.
 
         Raises:
             ConfigurationError: the address is taken or its host unknown, or PDEV cannot be used.
             DeviceError: PDEV cannot be opened.
             DeviceBusyError: another program, or a LUN that does not share, has it.
         """
-        await self.attach_lun(parse_pdev(address, pdev))
-
-    async def attach_lun(self, spec: LunSpec) -> None:
-        """Attach a LUN; raises as `attach`."""
         async with self._changing:
             adapter = self.host(spec.address.host).adapter
             adapter.table.check_free(spec.address)
             unit = self._units.make(spec)
             try:
-                await adapter.attach(spec.address, unit)
+                await adapter.attach(spec.address, unit, spec.options.presentation)
             except BaseException:
                 self._let_go(unit)
                 raise
@@ -250,12 +265,12 @@ class Inventory:
             if mapping.unit is unit
         )
 
-    def _reached_by(self, nexus: str) -> Iterator[AttachableUnit]:
+    def _reached_by(self, nexus: str) -> Iterator[tuple[LogicalUnit, Presentation]]:
         return (
-            unit
+            (mapping.unit, mapping.presentation)
             for host in self._hosts.values()
             if host.adapter.nexus == nexus
-            for unit in host.adapter.units
+            for mapping in host.adapter.table
         )
 
     async def _take_front_ends(self, host: VirtualHost, listener: Listener) -> None:

@@ -2,61 +2,115 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vhost_pvscsi.devices.emulated.disk import EmulatedDisk
 from vhost_pvscsi.devices.faults.parse import parse_rule
+from vhost_pvscsi.devices.pdev import split_commas
 
-from .control.operator import HostStatus, LunStatus
+from .control.operator import Change, HostStatus, LunStatus
+from .plan import Plan, of_options
+from .reload import RESTART, Reload
+from .statistics import lun_statistics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from vhost_pvscsi.adapter import Adapter
     from vhost_pvscsi.identity import Address
-    from vhost_pvscsi.translation import Mapping
+    from vhost_pvscsi.translation import Mapping as Attached
 
-    from .control.publisher import Publisher
+    from .changes import Changes
+    from .control.operator import LunStatistics
     from .inventory import Inventory, VirtualHost
+    from .roster import Missing, Roster
+
+log = logging.getLogger(__name__)
 
 #: What `Engine.counters` tells of a ring, in its order.
 _COUNTERS = ("reads", "writes", "others", "long-road", "bytes-read", "bytes-written", "bounced")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The configuration, read anew."""
+
+    plan: Plan = field(default_factory=Plan)
+    restart: Sequence[str] = ()  #: what has changed and cannot be changed at run time
 
 
 class Operations:
     """The `Operator` of the control socket."""
 
     def __init__(
-        self, inventory: Inventory, publisher: Publisher, stop: Callable[[], None]
+        self,
+        inventory: Inventory,
+        roster: Roster,
+        changes: Changes,
+        read: Callable[[], Reading],
+        stop: Callable[[], None],
     ) -> None:
+        """`read` reads the configuration anew, `stop` ends the daemon."""
         self._inventory = inventory
-        self._publisher = publisher
+        self._roster = roster
+        self._changes = changes
+        self._read = read
         self._stop = stop
 
-    async def attach_host(self, number: int, path: Path) -> None:
+    async def attach_host(
+        self, number: int, options: Mapping[str, object], *, transient: bool
+    ) -> None:
         """Add a virtual host; raises as `Inventory.attach_host`."""
-        await self._inventory.attach_host(number, path)
-        self._publisher.publish("HOST_ATTACHED", host=number, socket_path=str(path))
+        host = of_options(number, options)
+        async with (
+            self._roster.changing,
+            self._roster.host_change(number, host, transient=transient),
+        ):
+            await self._changes.attach_host(host)
 
     async def detach_host(self, number: int, *, force: bool, patience: float) -> None:
         """End a virtual host; raises as `Inventory.detach_host`."""
-        await self._inventory.detach_host(number, force=force, patience=patience)
-        self._publisher.publish("HOST_DETACHED", host=number)
+        async with self._roster.changing, self._roster.host_change(number, None):
+            await self._changes.detach_host(number, force=force, patience=patience)
 
-    async def attach(self, address: Address, pdev: str) -> None:
-        """Attach a LUN; raises as `Inventory.attach`."""
-        await self._inventory.attach(address, pdev)
-        unit = self._inventory.unit_at(address)
-        self._publisher.publish("LUN_ATTACHED", vdev=str(address), pdev=unit.name)
+    async def attach(self, address: Address, pdev: str, *, transient: bool) -> None:
+        """Attach a LUN; raises as `Inventory.attach_lun`."""
+        lun = self._roster.plan_lun(address, pdev)
+        async with (
+            self._roster.changing,
+            self._roster.lun_change(address, lun, transient=transient),
+        ):
+            await self._changes.attach_lun(lun)
 
     async def detach(self, address: Address, *, force: bool, patience: float) -> None:
         """Detach a LUN; raises as `Inventory.detach`."""
-        await self._inventory.detach(address, force=force, patience=patience)
-        self._publisher.publish("LUN_DETACHED", vdev=str(address))
+        async with self._roster.changing, self._roster.lun_change(address, None):
+            await self._changes.detach_lun(address, force=force, patience=patience)
+
+    async def reload(self, *, forget: bool) -> list[Change]:
+        """Read the configuration anew and make what changed so; with `forget`, that alone.
+
+        Raises:
+            DeviceError: it cannot be read, or what is remembered not be kept.
+            ConfigurationError: it has mistakes. Nothing has changed.
+        """
+        async with self._roster.changing:
+            reading = self._read()
+            await self._roster.settle(reading.plan, forget=forget)
+            self._roster.missing.clear()
+            self._roster.missing_hosts.clear()
+            told = await Reload(self._roster, self._changes).apply(self._roster.wanted())
+            told += [Change(name, RESTART) for name in reading.restart]
+        log.info("reload: the configuration has been read again, changes: %d", len(told))
+        for change in told:
+            log.info("reload: %s: %s%s", change.what, change.done, _because(change.problem))
+        return told
 
     def hosts(self) -> list[HostStatus]:
         """All virtual hosts, by number."""
-        return [
+        there = [
             HostStatus(
                 number=host.spec.host,
                 socket=str(host.spec),
@@ -65,6 +119,11 @@ class Operations:
             )
             for host in self._inventory.hosts
         ]
+        missing = [
+            HostStatus(number, host.wanted, connected=False, luns=0, problem=host.problem)
+            for number, host in self._roster.missing_hosts.items()
+        ]
+        return sorted([*there, *missing], key=lambda host: host.number)
 
     def luns(self, host: int | None = None) -> list[LunStatus]:
         """All LUNs, or those of one virtual host, by address.
@@ -72,12 +131,18 @@ class Operations:
         Raises:
             ConfigurationError: there is no such host.
         """
-        return list(self._statuses(self._inventory.host(host) if host is not None else None))
+        there = self._statuses(self._inventory.host(host) if host is not None else None)
+        missing = (
+            _missing_status(address, lun)
+            for address, lun in self._roster.missing.items()
+            if host in {None, address.host}
+        )
+        return sorted([*there, *missing], key=lambda lun: lun.address)
 
     def _statuses(self, only: VirtualHost | None) -> Iterator[LunStatus]:
         for host in self._inventory.hosts if only is None else (only,):
             for mapping in host.adapter.table:
-                yield _status(mapping, offline=host.adapter.is_offline(mapping.id))
+                yield _status(mapping, host.adapter)
 
     async def set_faults(self, address: Address, rules: Sequence[str]) -> None:
         """Put fault rules in the place of those there are; none: lift them.
@@ -112,13 +177,23 @@ class Operations:
             for host in self._inventory.hosts
         ]
 
+    async def lun_stats(self, host: int | None = None) -> list[LunStatistics]:
+        """What each LUN, or each of one virtual host, has done since it was attached.
+
+        Raises:
+            ConfigurationError: there is no such host.
+        """
+        hosts = self._inventory.hosts if host is None else (self._inventory.host(host),)
+        return await lun_statistics(hosts)
+
     def stop(self) -> None:
         """End the daemon, as SIGTERM does."""
         self._stop()
 
 
-def _status(mapping: Mapping, *, offline: bool) -> LunStatus:
+def _status(mapping: Attached, adapter: Adapter) -> LunStatus:
     unit = mapping.unit
+    shown = mapping.presentation
     # Emulated disks are all there is to attach so far.
     assert isinstance(unit, EmulatedDisk)
     return LunStatus(
@@ -127,9 +202,31 @@ def _status(mapping: Mapping, *, offline: bool) -> LunStatus:
         type="disk",
         blocks=unit.geometry.blocks,
         block_size=unit.geometry.block_size,
-        read_only=unit.geometry.read_only,
-        serial=unit.identity.serial,
-        naa=unit.identity.naa.hex(),
-        state="offline" if offline else "running",
+        read_only=shown.protected or unit.geometry.read_only,
+        serial=shown.serial or unit.identity.serial,
+        naa=(shown.naa or unit.identity.naa).hex(),
+        state="offline" if adapter.is_offline(mapping.id) else "running",
         faults=sum(not one.spent for one in unit.faults.rules),
+        denied=adapter.denied(mapping.id),
     )
+
+
+def _missing_status(address: Address, lun: Missing) -> LunStatus:
+    return LunStatus(
+        address=address,
+        pdev=split_commas(lun.wanted)[0],
+        type="disk",
+        blocks=0,
+        block_size=0,
+        read_only=False,
+        serial="",
+        naa="",
+        state="missing",
+        faults=0,
+        denied=0,
+        problem=lun.problem,
+    )
+
+
+def _because(problem: str | None) -> str:
+    return f": {problem}" if problem else ""

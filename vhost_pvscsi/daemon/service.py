@@ -11,13 +11,25 @@ from typing import TYPE_CHECKING
 
 from vhost_pvscsi.devices.nonvolatile import StateDirectory
 from vhost_pvscsi.engine import Engine
+from vhost_pvscsi.errors import ConfigurationError, VhostPvscsiError
+from vhost_pvscsi.state import Store
 
+from .changes import Changes
 from .control.publisher import Publisher
 from .control.server import ControlServer
 from .inventory import Inventory
-from .operations import Operations
+from .io_errors import IoErrors
+from .notify import READY, STOPPING, notify, reloading
+from .operations import Operations, Reading
+from .reload import populate
+from .roster import Roster
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vhost_pvscsi.denials import Denial
+
+    from .metrics.spec import MetricsSpec
     from .options import ServeOptions
 
 log = logging.getLogger(__name__)
@@ -52,32 +64,92 @@ class Service:
             if options.state_directory is not None:
                 state = StateDirectory(options.state_directory)
                 undo.callback(state.close)
+            store = Store(state.path if state is not None else None)
             publisher = Publisher()
 
             def tell(host: int, came: bool) -> None:
                 publisher.publish("FRONTEND_CONNECTED" if came else "FRONTEND_LOST", host=host)
 
-            inventory = Inventory(engine, state, tell)
+            def tell_denial(denial: Denial) -> None:
+                publisher.publish(
+                    "COMMAND_DENIED",
+                    vdev=str(denial.address),
+                    command=denial.command,
+                    rule=denial.rule,
+                    unsaid=denial.unsaid,
+                )
+
+            failed = IoErrors(publisher).begin
+            inventory = Inventory(engine, state, tell, tell_denial, failed)
             undo.callback(inventory.close)
+            configured = options.configured(options.config)
+            roster = Roster(configured, store, read_only=options.read_only)
+            await roster.settle(configured)
             # Nobody is served before all of it is there.
-            hosts = [inventory.make_host(spec) for spec in options.sockets]
-            for lun in options.luns:
-                await inventory.attach_lun(lun)
-            for host in hosts:
-                inventory.open_socket(host)
-            operations = Operations(inventory, publisher, self._stop.set)
+            await populate(inventory, roster)
+            if not inventory.hosts and not options.all_controls():
+                raise ConfigurationError(
+                    "nothing can be served: operators have detached every virtual host",
+                    hint="--control PATH lets others be attached",
+                )
+            changes = Changes(inventory, roster, publisher)
+            operations = Operations(inventory, roster, changes, self._read, self._stop.set)
             async with AsyncExitStack() as controls:
-                for spec in options.controls:
+                for spec in options.all_controls():
                     await controls.enter_async_context(ControlServer(operations, publisher, spec))
-                await self._wait([inventory.serve(host) for host in hosts])
+                await _serve_metrics(inventory, publisher, options.metrics, controls)
+                accepting = [inventory.serve(host) for host in inventory.hosts]
+                self._reload_on_hangup(operations)
+                notify(READY)
+                await self._wait(accepting)
+                notify(STOPPING)
             await self._drain(inventory)
         return 0
+
+    def _read(self) -> Reading:
+        """Read the configuration anew; what cannot change at run time is told."""
+        options, before = self._options, self._options.config
+        if options.read_config is None or before is None:
+            return Reading(options.configured(None))
+        now = options.read_config()
+        plan = options.configured(now)
+        names = sorted({*before.settings, *now.settings})
+        changed = [
+            name.replace("_", "-")
+            for name in names
+            if before.settings.get(name) != now.settings.get(name)
+        ]
+        if list(before.controls) != list(now.controls):
+            changed.append("control")
+        return Reading(plan, changed)
+
+    def _reload_on_hangup(self, operations: Operations) -> None:
+        """Read the configuration again on SIGHUP, as services do."""
+        if self._options.config is None:
+            return  # of a daemon in the foreground the end of its terminal is the end
+        tasks: set[asyncio.Task[None]] = set()
+
+        async def reload() -> None:
+            notify(reloading())
+            try:
+                await operations.reload(forget=False)
+            except VhostPvscsiError as error:
+                log.error("reload: nothing was changed: %s", error.told())  # noqa: TRY400
+            finally:
+                notify(READY)
+
+        def begin() -> None:
+            task = asyncio.create_task(reload())
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, begin)
 
     async def _wait(self, accepting: list[asyncio.Task[None]]) -> None:
         """Wait until told to stop, or until the last passed connection has ended."""
         stopped = asyncio.create_task(self._stop.wait())
         waiting: set[asyncio.Task[bool]] = {stopped}
-        if not self._options.controls:
+        if not self._options.all_controls():
             # Listening goes on for ever; connections that were passed may all end by themselves.
             # With a control socket others may come.
             waiting.add(asyncio.create_task(_all_done(accepting)))
@@ -98,6 +170,17 @@ class Service:
             # The kernel still has guests' pages: threads that wait for it cannot be joined.
             logging.shutdown()
             os._exit(1)
+
+
+async def _serve_metrics(
+    inventory: Inventory, publisher: Publisher, specs: Sequence[MetricsSpec], until: AsyncExitStack
+) -> None:
+    if specs:
+        # Here, so that a daemon that serves none does not carry what makes them.
+        from .metrics.server import MetricsServer  # noqa: PLC0415
+
+        for spec in specs:
+            await until.enter_async_context(MetricsServer(inventory, publisher, spec))
 
 
 async def _all_done(tasks: list[asyncio.Task[None]]) -> bool:

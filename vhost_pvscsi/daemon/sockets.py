@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vhost_pvscsi.control.permissions import MODE_GROUP
 from vhost_pvscsi.errors import ConfigurationError, DeviceBusyError, DeviceError
-from vhost_pvscsi.identity import MAX_HOST
+from vhost_pvscsi.identity import MAX_HOST, MAX_REQUEST_QUEUES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,18 +31,32 @@ class SocketSpec:
     host: int
     path: Path | None = None
     fd: int | None = None
+    group: int | None = None  #: gid of a path's file; None: the daemon's own
+    mode: int | None = None  #: permissions of a path's file; None: what umask leaves
+    queues: int = MAX_REQUEST_QUEUES  #: how many request queues a guest may have
 
     def __str__(self) -> str:
         return str(self.path) if self.path is not None else f"fd {self.fd}"
 
 
-def parse_specs(paths: Iterable[str], fds: Iterable[str]) -> list[SocketSpec]:
+def parse_specs(
+    paths: Iterable[str],
+    fds: Iterable[str],
+    *,
+    group: int | None = None,
+    mode: int | None = None,
+) -> list[SocketSpec]:
     """Read `--socket-path` and `--fd` values; one without HOST= is host 0.
+
+    Files of sockets are made with `group` and `mode`.
 
     Raises:
         ConfigurationError: a value cannot be used, or two are for one virtual host.
     """
-    specs = [SocketSpec(host, path=_path(rest)) for host, rest in map(_split, paths)]
+    specs = [
+        SocketSpec(host, path=_path(rest), group=group, mode=mode)
+        for host, rest in map(_split, paths)
+    ]
     specs += [SocketSpec(host, fd=_fd(rest)) for host, rest in map(_split, fds)]
     known: dict[int, SocketSpec] = {}
     for spec in specs:
@@ -88,7 +103,7 @@ class Listener:
             DeviceError: the path cannot be bound, or the descriptor is no UNIX stream socket.
         """
         self.spec = spec
-        self.socket = _bind(spec.path) if spec.path is not None else _adopt(spec)
+        self.socket = _bind(spec, spec.path) if spec.path is not None else _adopt(spec)
         self.listening = bool(self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
         self.socket.setblocking(False)
 
@@ -100,11 +115,18 @@ class Listener:
                 self.spec.path.unlink()
 
 
-def _bind(path: Path) -> socket.socket:
+def _bind(spec: SocketSpec, path: Path) -> socket.socket:
     _remove_stale(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         listener.bind(str(path))
+        try:
+            # Before anybody can connect.
+            _set_permissions(spec, path)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            listener.close()
+            raise
         listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
@@ -114,6 +136,20 @@ def _bind(path: Path) -> socket.socket:
             f"{path}: cannot listen there: {error.strerror or error}", hint=hint
         ) from error
     return listener
+
+
+def _set_permissions(spec: SocketSpec, path: Path) -> None:
+    mode = spec.mode if spec.group is None or spec.mode is not None else MODE_GROUP
+    try:
+        if spec.group is not None:
+            os.chown(path, -1, spec.group)
+        if mode is not None:
+            path.chmod(mode)
+    except OSError as error:
+        raise DeviceError(
+            f"{path}: its group or mode cannot be set: {error.strerror}",
+            hint="a group that the daemon's user is a member of",
+        ) from error
 
 
 def _remove_stale(path: Path) -> None:

@@ -216,9 +216,14 @@ def _join(spec: LunSpec, first: LunSpec, unit: EmulatedDisk) -> EmulatedDisk:
             f"LUN {spec.address}: {spec.pdev} is LUN {first.address} already",
             hint="one unit at several addresses needs share=on at each",
         )
-    if spec.options != first.options:
+    if spec.options.of_unit != first.options.of_unit:
         raise DeviceBusyError(
             f"LUN {spec.address}: {spec.pdev} is {first.address} too, with other options",
-            hint="LUNs that share a unit have the same options",
+            hint="LUNs that share a unit may differ in names, ro, deny, allow and raw only",
+        )
+    if first.options.read_only and not spec.options.read_only:
+        raise DeviceBusyError(
+            f"LUN {spec.address}: {spec.pdev} is {first.address} too, opened read-only",
+            hint="attach the LUN that may write first",
         )
     return unit

@@ -26,6 +26,7 @@ class AbsentUnit:
     """
 
     name = "no unit"
+    forwarded_as: pages.DeviceType | None = None
     medium: Medium | None = None
     medium_opcodes: frozenset[int] = frozenset()
 
@@ -50,6 +51,7 @@ class AbsentTarget:
     """Any LUN of a target at which nothing is attached."""
 
     name = "no target"
+    forwarded_as: pages.DeviceType | None = None
     medium: Medium | None = None
     medium_opcodes: frozenset[int] = frozenset()
 

@@ -14,6 +14,7 @@ import os
 from typing import TYPE_CHECKING, TypeAlias
 
 from vhost_pvscsi.errors import ConfigurationError, DeviceBusyError, DeviceError
+from vhost_pvscsi.state import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,7 +83,7 @@ class StateDirectory:
             DeviceError: it cannot be made or written to.
             DeviceBusyError: another daemon has it.
         """
-        self._path = path
+        self.path = path
         self._units: set[bytes] = set()
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -114,7 +115,7 @@ class StateDirectory:
                 hint="what guests save is kept by it: wwn= gives each its own",
             )
         self._units.add(naa)
-        path = self._path / f"{naa.hex()}.json"
+        path = self.path / f"{naa.hex()}.json"
         return UnitMemory(path, _load(path))
 
     def release(self, naa: bytes) -> None:
@@ -150,17 +151,4 @@ def _load(path: Path) -> dict[str, Section]:
 
 def _replace(path: Path, sections: Mapping[str, Section]) -> None:
     text = json.dumps({"version": VERSION, "sections": sections}, indent=1, sort_keys=True)
-    fresh = path.with_suffix(".new")
-    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        with open(fd, "wb", closefd=False) as file:
-            file.write(text.encode() + b"\n")
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    fresh.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    replace_file(path, text.encode() + b"\n")

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from vhost_pvscsi.errors import ConfigurationError, DeviceBusyError, DeviceError
 
 from . import locking
-from .pdev import Cache, Kind, LunSpec, check_size
+from .lun_options import Cache
+from .pdev import Kind, LunSpec, check_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable

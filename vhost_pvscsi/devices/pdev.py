@@ -11,24 +11,16 @@ from typing import TYPE_CHECKING
 from vhost_pvscsi.errors import ConfigurationError
 from vhost_pvscsi.identity import Address
 
-from .emulated.description import check_serial, parse_wwn
-from .faults.parse import parse_rule
+from .lun_options import BLOCK_SIZES, NO_OPTIONS, PATH_OPTIONS, LunOptions, parse_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from .faults.rule import Rule
-
-BLOCK_SIZES = (512, 1024, 2048, 4096)
+    from collections.abc import Iterable
 
 #: Binary multiples, as QEMU reads them.
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_LATENCY_UNITS = {"us": 1, "ms": 1000, "s": 1_000_000}
 
 #: The engine's offsets are signed 64-bit numbers, and so are the kernel's.
 _MAX_SIZE = (1 << 63) - 1
-#: Longer than any guest's own timeout; a command is still held when that strikes.
-_MAX_LATENCY_US = 3600 * 1_000_000
 
 
 class Kind(enum.Enum):
@@ -37,43 +29,6 @@ class Kind(enum.Enum):
     PATH = "path"  #: an image file or a block device
     RAM = "ram"
     NULL = "null"
-
-
-class Cache(enum.Enum):
-    """Cache modes, as QEMU's users know them."""
-
-    NONE = "none"
-    WRITEBACK = "writeback"
-    WRITETHROUGH = "writethrough"
-    DIRECTSYNC = "directsync"
-
-    @property
-    def direct(self) -> bool:
-        """Whether the host's page cache is left aside."""
-        return self in {Cache.NONE, Cache.DIRECTSYNC}
-
-    @property
-    def sync_writes(self) -> bool:
-        """Whether every write is stable when it is answered; the guest sees no write cache."""
-        return self in {Cache.WRITETHROUGH, Cache.DIRECTSYNC}
-
-
-@dataclass(frozen=True, slots=True)
-class LunOptions:
-    """The options of a LUN, with what holds where nothing is said."""
-
-    read_only: bool = False
-    block_size: int = 512
-    cache: Cache = Cache.WRITEBACK
-    serial: str | None = None
-    wwn: str | None = None
-    share: bool = False
-    lock: bool = True
-    latency_us: int = 0
-    rotational: bool = False
-    removable: bool = False
-    faults: tuple[Rule, ...] = ()
-    fault_file: Path | None = None  #: of more rules, which come after
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +40,7 @@ class LunSpec:
     kind: Kind
     path: Path | None  #: of PATH
     size: int | None  #: bytes, of RAM and NULL
-    options: LunOptions = LunOptions()
+    options: LunOptions = NO_OPTIONS
 
     @property
     def identity_source(self) -> str:
@@ -135,6 +90,27 @@ def split_commas(text: str) -> list[str]:
     return words
 
 
+def join_commas(words: Iterable[str]) -> str:
+    """Make the text that `split_commas` splits into these words."""
+    return ",".join(word.replace(",", ",,") for word in words)
+
+
+def absolute_pdev(text: str, folder: Path) -> str:
+    """Make the paths in `PDEV[,option...]` absolute; they are relative to `folder`.
+
+    Raises:
+        ConfigurationError: PDEV cannot be used.
+    """
+    pdev, *words = split_commas(text)
+    if _parse_source(pdev)[0] is Kind.PATH:
+        pdev = str(folder / pdev)
+    for number, word in enumerate(words):
+        name, _, value = word.partition("=")
+        if name in PATH_OPTIONS:
+            words[number] = f"{name}={folder / value}"
+    return join_commas((pdev, *words))
+
+
 def _parse_source(pdev: str) -> tuple[Kind, Path | None, int | None]:
     prefix, colon, rest = pdev.partition(":")
     for kind in (Kind.RAM, Kind.NULL):
@@ -180,111 +156,6 @@ def check_size(pdev: str, size: int, block_size: int) -> None:
             hint=f"block-size={fitting} would do" if fitting else "make it a multiple of 512",
         )
 
-
-def parse_options(words: list[str]) -> LunOptions:
-    """Read options, `name=value` each; a switch may stand alone for `=on`.
-
-    Raises:
-        ConfigurationError: an option is unknown, said twice, or its value cannot be used.
-    """
-    values: dict[str, object] = {}
-    several: dict[str, list[object]] = {}
-    for word in words:
-        name, has_value, text = word.partition("=")
-        if name not in _OPTIONS:
-            raise ConfigurationError(
-                f"option {name!r} is not known", hint=f"options are {', '.join(_OPTIONS)}"
-            )
-        member, parse = _OPTIONS[name]
-        if member in values and member not in _REPEATABLE:
-            raise ConfigurationError(f"option {name!r} is given twice", hint="say it once")
-        if not has_value and parse is not _switch:
-            raise ConfigurationError(f"option {name!r} has no value", hint=f"{name}=...")
-        value = parse(name, text if has_value else "on")
-        if member in _REPEATABLE:
-            several.setdefault(member, []).append(value)
-            value = tuple(several[member])
-        values[member] = value
-    return LunOptions(**values)  # type: ignore[arg-type]  # each by the parser of its own row
-
-
-def _switch(name: str, text: str) -> bool:
-    if text not in {"on", "off"}:
-        raise ConfigurationError(f"{name}={text}: {text!r} is no switch", hint=f"{name}=on or off")
-    return text == "on"
-
-
-def _block_size(name: str, text: str) -> int:
-    known = {str(size): size for size in BLOCK_SIZES}
-    if text not in known:
-        raise ConfigurationError(
-            f"{name}={text}: {text!r} is no block size", hint=f"one of {', '.join(known)}"
-        )
-    return known[text]
-
-
-def _cache(name: str, text: str) -> Cache:
-    try:
-        return Cache(text)
-    except ValueError:
-        raise ConfigurationError(
-            f"{name}={text}: {text!r} is no cache mode",
-            hint=f"one of {', '.join(mode.value for mode in Cache)}",
-        ) from None
-
-
-def _latency(name: str, text: str) -> int:
-    match = re.fullmatch(r"([0-9]{1,12})(us|ms|s)", text, re.ASCII)
-    latency = int(match[1]) * _LATENCY_UNITS[match[2]] if match else -1
-    if not 0 <= latency <= _MAX_LATENCY_US:
-        raise ConfigurationError(
-            f"{name}={text}: {text!r} is no latency",
-            hint="a number with us, ms or s, up to an hour: 500us, 30s",
-        )
-    return latency
-
-
-def _serial(name: str, text: str) -> str:
-    del name
-    return check_serial(text)
-
-
-def _wwn(name: str, text: str) -> str:
-    del name
-    return parse_wwn(text).hex()
-
-
-def _fault(name: str, text: str) -> Rule:
-    del name
-    return parse_rule(text)
-
-
-def _fault_file(name: str, text: str) -> Path:
-    if not text or "\0" in text:
-        raise ConfigurationError(
-            f"{name}={text}: {text!r} names nothing", hint=f"{name}=PATH, a file of fault rules"
-        )
-    return Path(text)
-
-
-#: Option -> the member of `LunOptions`, and what reads its value.
-_OPTIONS: Mapping[str, tuple[str, Callable[[str, str], object]]] = {
-    "ro": ("read_only", _switch),
-    "block-size": ("block_size", _block_size),
-    "cache": ("cache", _cache),
-    "serial": ("serial", _serial),
-    "wwn": ("wwn", _wwn),
-    "share": ("share", _switch),
-    "lock": ("lock", _switch),
-    "latency": ("latency_us", _latency),
-    "rotational": ("rotational", _switch),
-    "removable": ("removable", _switch),
-    "fault": ("faults", _fault),
-    "fault-file": ("fault_file", _fault_file),
-}
-
-#: Members whose option may be given several times; each is a tuple of all values.
-_REPEATABLE = frozenset({"faults"})
 
 #: Options that mean something for some kinds only.
 _ONLY_FOR = {

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vhost_pvscsi.medium import Medium
+    from vhost_pvscsi.scsi.pages import DeviceType
     from vhost_pvscsi.scsi.request import Reply, Request
     from vhost_pvscsi.scsi.sense import SenseCode
 
@@ -26,6 +27,10 @@ class LogicalUnit(Protocol):
     @property
     def medium(self) -> Medium | None:
         """The engine's half of the unit, None where no command may take the short road."""
+
+    @property
+    def forwarded_as(self) -> DeviceType | None:
+        """The type of the host's device that commands are forwarded to; None: it is emulated."""
 
     @property
     def medium_opcodes(self) -> frozenset[int]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from vhost_pvscsi.scsi.codes import Opcode
 from vhost_pvscsi.scsi.luns import lun_list
 from vhost_pvscsi.scsi.opcodes import command
-from vhost_pvscsi.scsi.request import Reply, Request, Service, Status
+from vhost_pvscsi.scsi.request import Reply, Request
 
+from .asking import is_good
 from .registry import outbound
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def only_attached(request: Request, reply: Reply, mapping: Mapping) -> Reply:
     SPC-5, "REPORT LUNS command": sorted; cut to any allocation length, while LUN LIST LENGTH
     speaks of the whole. A unit that refuses the command is left its refusal.
     """
-    if reply.service is not Service.COMPLETE or reply.status is not Status.GOOD:
+    if not is_good(reply):
         return reply
     cdb = _COMMAND.parse(request.cdb)
     if isinstance(cdb, Reply):

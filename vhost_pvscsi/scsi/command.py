@@ -58,6 +58,7 @@ class Command:
     length: int
     fields: Mapping[str, Field] = field(hash=False)
     usage: bytes  #: bits of the CDB that mean something here
+    ignored: bytes  #: bits that mean nothing, and are not refused
     direction: Direction
     access: Access
     service_action: int | None
@@ -106,8 +107,8 @@ class Command:
         if len(cdb) < self.length:
             return invalid_field(len(cdb))
         raw = cdb[: self.length]
-        for byte, (value, mask) in enumerate(zip(raw, self.usage, strict=True)):
-            stray = value & ~mask
+        for byte, value in enumerate(raw):
+            stray = value & ~(self.usage[byte] | self.ignored[byte])
             if byte == self.length - 1:
                 stray &= 0x3F  # the top bits of CONTROL are vendor specific: ignored
             if stray:
@@ -129,6 +130,7 @@ def row(
     direction: Direction = Direction.NONE,
     access: Access = Access.OTHER,
     *,
+    ignored: Mapping[str, Field] = MappingProxyType({}),
     service_action: int | None = None,
     timeout: int = 10,
     ignores_attention: bool = False,
@@ -154,6 +156,7 @@ def row(
         length,
         fields,
         usage,
+        usage_mask(ignored, length),
         direction,
         access,
         service_action,

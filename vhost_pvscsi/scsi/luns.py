@@ -18,21 +18,25 @@ SELECT_ADMINISTRATIVE = 0x10
 SELECT_ADMINISTRATIVE_AND_CONVENTIONAL = 0x11
 SELECT_SUBSIDIARY = 0x12  #: those conglomerated under the addressed one
 
-#: What is listed for each value: our units are conventional ones; there are no well known,
+#: The REPORT LUNS well known logical unit (SAM-5 4.7.5.2), as a number beside the others: the
+#: engine calls it so too.
+WELL_KNOWN_LUN = 0xC101
+
+#: What is listed for each value: conventional units, and well known ones. There are no
 #: administrative or subsidiary ones.
-_LISTS_CONVENTIONAL = {
-    SELECT_ADDRESSABLE: True,
-    SELECT_WELL_KNOWN: False,
-    SELECT_ALL: True,
-    SELECT_ADMINISTRATIVE: False,
-    SELECT_ADMINISTRATIVE_AND_CONVENTIONAL: True,
-    SELECT_SUBSIDIARY: False,
+_LISTS = {
+    SELECT_ADDRESSABLE: (True, False),
+    SELECT_WELL_KNOWN: (False, True),
+    SELECT_ALL: (True, True),
+    SELECT_ADMINISTRATIVE: (False, False),
+    SELECT_ADMINISTRATIVE_AND_CONVENTIONAL: (True, False),
+    SELECT_SUBSIDIARY: (False, False),
 }
 
 
 def is_selection(select_report: int) -> bool:
     """Whether the standard gives that SELECT REPORT value a meaning."""
-    return select_report in _LISTS_CONVENTIONAL
+    return select_report in _LISTS
 
 
 def encode_lun(lun: int) -> int:
@@ -48,7 +52,9 @@ def encode_lun(lun: int) -> int:
 
 
 def lun_list(luns: Iterable[int], select_report: int = SELECT_ADDRESSABLE) -> bytes:
-    """Build REPORT LUNS data for the LUNs of a target, sorted."""
-    chosen = sorted(set(luns)) if _LISTS_CONVENTIONAL.get(select_report, False) else []
-    entries = [encode_lun(lun) for lun in chosen]
+    """Build REPORT LUNS data for the LUNs of a target, sorted; the well known one comes last."""
+    conventional, well_known = _LISTS.get(select_report, (False, False))
+    entries = [encode_lun(lun) for lun in sorted(set(luns))] if conventional else []
+    if well_known:
+        entries.append(WELL_KNOWN_LUN << 48)
     return struct.pack(f">Ixxxx{len(entries)}Q", 8 * len(entries), *entries)

@@ -18,6 +18,7 @@ class DeviceType(enum.IntEnum):
     TAPE = 0x01
     CD = 0x05
     CHANGER = 0x08
+    WELL_KNOWN = 0x1E
     NONE = 0x1F
 
 

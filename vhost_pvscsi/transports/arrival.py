@@ -26,12 +26,19 @@ class Arrival:
     """
 
     def __init__(
-        self, connection: Connection, host: engine.Host, manager: TaskManager, *, name: str
+        self,
+        connection: Connection,
+        host: engine.Host,
+        manager: TaskManager,
+        *,
+        name: str,
+        request_queues: int,
     ) -> None:
         self._connection = connection
         self._host = host
         self._manager = manager
         self._name = name
+        self._request_queues = request_queues
         self._known: PvscsiTransport | VhostUserTransport | None = None
         self._drained: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._gone = asyncio.Event()
@@ -54,15 +61,19 @@ class Arrival:
             first = await self._first()
             if isinstance(first, str):
                 return first
-            make = PvscsiTransport if first.header.request == Kind.HELLO else VhostUserTransport
-            self._known = make(
-                self._connection, self._host, self._manager, name=self._name, first=first
-            )
+            self._known = self._recognize(first)
             return await self._known.run()
         finally:
             self._connection.close()
             self._gone.set()
             self._drained.cancel()
+
+    def _recognize(self, first: Frame) -> PvscsiTransport | VhostUserTransport:
+        to = (self._connection, self._host, self._manager)
+        if first.header.request == Kind.HELLO:
+            return PvscsiTransport(*to, name=self._name, first=first)
+        queues = self._request_queues
+        return VhostUserTransport(*to, name=self._name, first=first, request_queues=queues)
 
     async def _first(self) -> Frame | str:
         """The first message, or why there is none."""

@@ -126,6 +126,7 @@ impl Rig {
             mapping: 1,
             medium: Some(Arc::new(Medium::null(1 << 30, 512, false, Duration::ZERO)?)),
             short_road: OpcodeSet::new(&COMMANDS.map(|row| row.opcode)),
+            protected: false,
         };
         let rig = Rig { engine, host, memory };
         rig.wait(rig.engine.set_map(host, 1, vec![row])?)?;

@@ -16,6 +16,7 @@ use vhost_pvscsi_core::memory::RegionSpec;
 use vhost_pvscsi_core::outcome::{Outcome, Service};
 use vhost_pvscsi_core::ring::split::Layout;
 use vhost_pvscsi_core::ring::vscsiif::Place;
+use vhost_pvscsi_core::tally::Histogram;
 
 use crate::error::to_python;
 use crate::events::to_tuple;
@@ -25,7 +26,7 @@ pub const QUEUE_CONTROL: u8 = 0;
 pub const QUEUE_EVENT: u8 = 1;
 pub const QUEUE_REQUEST: u8 = 2;
 
-type Row = (u32, u32, u32, Option<Py<PyMedium>>, HashSet<u8>);
+type Row = (u32, u32, u32, Option<Py<PyMedium>>, HashSet<u8>, bool);
 
 /// The engine threads.
 #[pyclass(frozen, name = "Engine", module = "vhost_pvscsi._engine")]
@@ -66,14 +67,37 @@ impl PyEngine {
     }
 
     fn set_map(&self, host: u32, generation: u64, entries: Vec<Row>) -> PyResult<u64> {
-        let rows = entries.into_iter().map(|(target, lun, mapping, medium, opcodes)| MapRow {
-            target,
-            lun,
-            mapping,
-            medium: medium.map(|medium| Arc::clone(&medium.get().0)),
-            short_road: OpcodeSet::new(&opcodes.into_iter().collect::<Vec<_>>()),
-        });
+        let rows =
+            entries.into_iter().map(|(target, lun, mapping, medium, opcodes, protected)| MapRow {
+                target,
+                lun,
+                mapping,
+                medium: medium.map(|medium| Arc::clone(&medium.get().0)),
+                short_road: OpcodeSet::new(&opcodes.into_iter().collect::<Vec<_>>()),
+                protected,
+            });
         self.0.set_map(host, generation, rows.collect()).map_err(to_python)
+    }
+
+    fn take_failures(&self, host: u32, mapping: u32) -> (u64, u8, i32) {
+        let taken = self.0.take_failures(host, mapping);
+        (taken.count, taken.opcode, taken.errno)
+    }
+
+    #[allow(clippy::type_complexity)]
+    fn lun_counters(&self, host: u32, mapping: u32) -> PyResult<([u64; 8], Histogram, Histogram)> {
+        let c = self.0.counted(host, mapping).map_err(to_python)?;
+        let plain = [
+            c.reads,
+            c.writes,
+            c.others,
+            c.long_road,
+            c.errors,
+            c.bytes_read,
+            c.bytes_written,
+            c.in_flight,
+        ];
+        Ok((plain, c.read_latency, c.write_latency))
     }
 
     #[pyo3(signature = (mapping, bits, wait=true))]

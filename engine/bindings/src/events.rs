@@ -10,6 +10,7 @@ pub const DONE: u8 = 2;
 pub const BROKEN: u8 = 3;
 pub const CANCEL: u8 = 4;
 pub const EXECUTED: u8 = 5;
+pub const FAILED: u8 = 6;
 
 /// One event as a tuple.
 pub fn to_tuple<'py>(py: Python<'py>, event: Event) -> PyResult<Bound<'py, PyTuple>> {
@@ -58,6 +59,7 @@ pub fn to_tuple<'py>(py: Python<'py>, event: Event) -> PyResult<Bound<'py, PyTup
         Event::Cancel { host, session, token, service } => {
             (CANCEL, host, session, token, service as u8).into_pyobject(py)
         }
+        Event::Failed { host, mapping } => (FAILED, host, mapping).into_pyobject(py),
         Event::Executed { token, outcome } => {
             let sense = PyBytes::new(py, outcome.sense());
             let (service, status) = (outcome.service as u8, outcome.status);

@@ -17,6 +17,7 @@ fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("BROKEN", events::BROKEN)?;
     module.add("CANCEL", events::CANCEL)?;
     module.add("EXECUTED", events::EXECUTED)?;
+    module.add("FAILED", events::FAILED)?;
     module.add("QUEUE_CONTROL", engine::QUEUE_CONTROL)?;
     module.add("QUEUE_EVENT", engine::QUEUE_EVENT)?;
     module.add("QUEUE_REQUEST", engine::QUEUE_REQUEST)?;
@@ -24,6 +25,8 @@ fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("MAX_UNMAP_BLOCKS", vhost_pvscsi_core::medium::MAX_UNMAP_BLOCKS)?;
     module.add("MAX_UNMAP_DESCRIPTORS", vhost_pvscsi_core::medium::MAX_UNMAP_DESCRIPTORS)?;
     module.add("MAX_WRITE_SAME_BLOCKS", vhost_pvscsi_core::medium::MAX_WRITE_SAME_BLOCKS)?;
+    let seconds = vhost_pvscsi_core::tally::bounds_ns().map(|ns| ns as f64 / 1e9);
+    module.add("LATENCY_BOUNDS", pyo3::types::PyTuple::new(module.py(), seconds)?)?;
     module.add("MAX_QUEUE_SIZE", vhost_pvscsi_core::ring::split::MAX_SIZE)?;
     Ok(())
 }

@@ -59,6 +59,10 @@ impl PyMedium {
         COMMANDS.iter().map(|row| (row.opcode, (row.access != Access::Read, row.usage))).collect()
     }
 
+    fn grow(&self, size: u64) -> PyResult<()> {
+        self.0.grow(size).map_err(to_python)
+    }
+
     fn set_sync_writes(&self, on: bool) {
         self.0.set_sync_writes(on);
     }

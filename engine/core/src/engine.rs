@@ -17,9 +17,11 @@ use crate::memory::{Memory, RegionSpec};
 use crate::outcome::{Outcome, Service};
 use crate::pool::Pool;
 use crate::slot::{Token, CDB_MAX};
+use crate::tally::Tally;
 use crate::worker::{self, Shared};
 
 mod rings;
+mod statistics;
 
 use rings::duplicate_eventfd;
 pub use rings::{PvscsiSpec, RingSpec};
@@ -72,6 +74,8 @@ pub struct MapRow {
     pub medium: Option<Arc<Medium>>,
     /// What workers may finish.
     pub short_road: OpcodeSet,
+    /// Its writes are refused, as those of a read-only medium.
+    pub protected: bool,
 }
 
 /// What a ring has carried, see `Counters`.
@@ -188,6 +192,7 @@ impl Engine {
     /// # Errors
     /// There is no such host.
     pub fn set_map(&self, host: u32, generation: u64, rows: Vec<MapRow>) -> Result<u64> {
+        let threads = self.mailboxes.len();
         let mut state = self.state();
         let owner = state.hosts.get_mut(&host).ok_or_else(|| unknown("virtual host", host))?;
         let old = Arc::clone(&owner.map);
@@ -198,8 +203,17 @@ impl Engine {
                 lun: row.lun,
                 mapping: row.mapping,
                 gate: old.gate(row.mapping).cloned().unwrap_or_default(),
+                failures: old
+                    .entry(row.mapping)
+                    .map(|entry| Arc::clone(&entry.failures))
+                    .unwrap_or_default(),
+                tally: old.entry(row.mapping).map_or_else(
+                    || Arc::new(Tally::new(threads)),
+                    |entry| Arc::clone(&entry.tally),
+                ),
                 medium: row.medium,
                 short_road: row.short_road,
+                protected: row.protected,
             })
             .collect();
         let map = Arc::new(Map::new(generation, entries));
@@ -376,33 +390,6 @@ impl Engine {
     /// Count requests.
     pub fn count(&self, wanted: Selector) -> u64 {
         self.broadcast(|ticket| Order::Count(wanted, ticket))
-    }
-
-    /// What each ring of a front-end has carried.
-    ///
-    /// # Errors
-    /// There is no such front-end.
-    pub fn counters(&self, session: u32) -> Result<Vec<CounterRow>> {
-        let mut state = self.state();
-        let owner = find_session(&mut state, session)?;
-        let mut rows: Vec<_> = owner
-            .rings
-            .iter()
-            .map(|(index, (_, c))| {
-                let all = [
-                    &c.reads,
-                    &c.writes,
-                    &c.others,
-                    &c.long_road,
-                    &c.bytes_read,
-                    &c.bytes_written,
-                    &c.bounced,
-                ];
-                (*index, all.map(|counter| counter.load(Ordering::Relaxed)))
-            })
-            .collect();
-        rows.sort_unstable();
-        Ok(rows)
     }
 }
 

@@ -96,6 +96,13 @@ pub enum Event {
         /// How.
         service: Service,
     },
+    /// The host's I/O has failed, for the first time since Python took what failed before.
+    Failed {
+        /// Virtual host.
+        host: u32,
+        /// Where.
+        mapping: u32,
+    },
     /// A run that Python ordered has ended.
     Executed {
         /// Which request.

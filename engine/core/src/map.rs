@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::failures::Failures;
 use crate::gate::Gate;
 use crate::medium::Medium;
+use crate::tally::Tally;
 
 /// The REPORT LUNS well known logical unit (SAM-5 4.7.5.2), as a number beside the others.
 pub const WELL_KNOWN_LUN: u32 = 0xc101;
@@ -42,10 +44,16 @@ pub struct Entry {
     pub mapping: u32,
     /// May a worker finish its commands?
     pub gate: Arc<Gate>,
+    /// What the host's I/O has failed to do there.
+    pub failures: Arc<Failures>,
+    /// What has been carried there.
+    pub tally: Arc<Tally>,
     /// The blocks; None for a unit without any.
     pub medium: Option<Arc<Medium>>,
     /// What a worker may finish while the gate is open.
     pub short_road: OpcodeSet,
+    /// Its writes are refused, as those of a read-only medium.
+    pub protected: bool,
 }
 
 /// All LUNs of a virtual host at one generation.
@@ -79,6 +87,12 @@ impl Map {
     /// The gate of a mapping.
     #[must_use]
     pub fn gate(&self, mapping: u32) -> Option<&Arc<Gate>> {
-        self.entries.iter().find(|entry| entry.mapping == mapping).map(|entry| &entry.gate)
+        self.entry(mapping).map(|entry| &entry.gate)
+    }
+
+    /// The entry of a mapping.
+    #[must_use]
+    pub fn entry(&self, mapping: u32) -> Option<&Arc<Entry>> {
+        self.entries.iter().find(|entry| entry.mapping == mapping)
     }
 }

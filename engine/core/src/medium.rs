@@ -4,7 +4,7 @@
 //! `begin` checks a command and says what is left to do: nothing, a transfer that the worker
 //! carries out, or a slow job for a pool thread.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::aligned::Aligned;
@@ -39,12 +39,13 @@ pub struct Medium {
     pub store: Store,
     /// Bytes in a block, a power of two.
     pub block_size: u32,
-    /// Number of blocks.
-    pub blocks: u64,
     /// Writes are refused.
     pub read_only: bool,
     /// Each command is held that long before it runs, so that tests can meet it in flight.
     pub latency: Duration,
+    /// Number of blocks; only ever more, so that what was in range once stays in range. Each
+    /// range is checked against one load: the old size or the new one.
+    blocks: AtomicU64,
     /// Sense data is given in descriptor format (D_SENSE of the control mode page).
     descriptor_sense: AtomicBool,
 }
@@ -57,9 +58,9 @@ impl Medium {
         read_only: bool,
         latency: Duration,
     ) -> Result<Self> {
-        let blocks = count_blocks(size, block_size)?;
+        let blocks = AtomicU64::new(count_blocks(size, block_size)?);
         let descriptor_sense = AtomicBool::new(false);
-        Ok(Medium { store, block_size, blocks, read_only, latency, descriptor_sense })
+        Ok(Medium { store, block_size, read_only, latency, blocks, descriptor_sense })
     }
 
     /// A medium over a host file of `size` bytes.
@@ -113,10 +114,36 @@ impl Medium {
         }
     }
 
+    /// Number of blocks.
+    #[must_use]
+    pub fn blocks(&self) -> u64 {
+        // Relaxed: a number alone. The file had grown before anybody could tell the medium.
+        self.blocks.load(Ordering::Relaxed)
+    }
+
     /// Bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.blocks * u64::from(self.block_size)
+        self.blocks() * u64::from(self.block_size)
+    }
+
+    /// Have `size` bytes from now on: the file behind the medium has grown. What a command was
+    /// checked against before stays in range, so no gate needs to be shut for it.
+    ///
+    /// # Errors
+    /// The size is no multiple of the block size or not larger, or the medium is no file.
+    pub fn grow(&self, size: u64) -> Result<()> {
+        if !matches!(self.store, Store::File(_)) {
+            return Err(Error::Setup("only a medium of a file can grow".to_owned()));
+        }
+        let blocks = count_blocks(size, self.block_size)?;
+        // The larger one stays, whoever else grows the medium at the same time.
+        let old = self.blocks.fetch_max(blocks, Ordering::Relaxed);
+        if old >= blocks {
+            let old = old * u64::from(self.block_size);
+            return Err(Error::Setup(format!("cannot grow to {size} bytes: the medium has {old}")));
+        }
+        Ok(())
     }
 
     /// Have each write stable when it is answered, or no longer: the write cache is off or on.
@@ -139,16 +166,22 @@ impl Medium {
         self.descriptor_sense.store(on, Ordering::Relaxed);
     }
 
-    /// Check a command, and do it if that takes no waiting.
+    /// Check a command, and do it if that takes no waiting. `protected`: it may not write, whatever
+    /// others may.
     #[must_use]
-    pub fn begin(&self, cdb: &[u8; 32], chain: &Chain) -> Step {
-        match self.plan(cdb, chain) {
+    pub fn begin(&self, cdb: &[u8; 32], chain: &Chain, protected: bool) -> Step {
+        match self.plan(cdb, chain, protected) {
             Ok(step) => step,
             Err(outcome) => Step::Finished(*outcome),
         }
     }
 
-    fn plan(&self, cdb: &[u8; 32], chain: &Chain) -> std::result::Result<Step, Box<Outcome>> {
+    fn plan(
+        &self,
+        cdb: &[u8; 32],
+        chain: &Chain,
+        protected: bool,
+    ) -> std::result::Result<Step, Box<Outcome>> {
         let command = cdb::parse(cdb)?;
         match command {
             Command::Read { lba, blocks } => {
@@ -160,7 +193,7 @@ impl Medium {
             Command::Write { lba, blocks, fua } => {
                 let (offset, length) = self.extent(lba, blocks.into())?;
                 transferable(length)?;
-                self.writable()?;
+                self.writable(protected)?;
                 needs(&chain.data_out, length)?;
                 Ok(self.write(offset, length, fua, chain))
             }
@@ -173,11 +206,11 @@ impl Medium {
             }
             Command::Verify { lba, blocks, check } => self.plan_verify(lba, blocks, check, chain),
             Command::WriteVerify { lba, blocks, compare } => {
-                let (offset, length) = self.outgoing(lba, blocks, 1, chain)?;
+                let (offset, length) = self.outgoing(lba, blocks, 1, chain, protected)?;
                 Ok(unless_empty(length, Slow::WriteVerify { offset, length, compare }))
             }
             Command::CompareWrite { lba, blocks, fua } => {
-                let (offset, length) = self.outgoing(lba, blocks, 2, chain)?;
+                let (offset, length) = self.outgoing(lba, blocks, 2, chain, protected)?;
                 Ok(unless_empty(length, Slow::CompareWrite { offset, length, sync: fua }))
             }
             Command::Prefetch { lba, blocks } => {
@@ -185,10 +218,19 @@ impl Medium {
                 Ok(self.prefetch(offset, length, blocks == 0))
             }
             Command::WriteSame { lba, blocks, unmap, no_data } => {
-                self.plan_write_same(lba, blocks, unmap, no_data, chain)
+                // VPD B0h says WSNZ: a number of blocks of zero is not taken.
+                if blocks == 0 || blocks > MAX_WRITE_SAME_BLOCKS {
+                    return Err(Box::new(Outcome::check(INVALID_FIELD_IN_CDB)));
+                }
+                let (offset, length) = self.extent(lba, blocks.into())?;
+                self.writable(protected)?;
+                if !no_data {
+                    needs(&chain.data_out, self.block_size.into())?;
+                }
+                Ok(Step::Slow(Slow::WriteSame { offset, length, unmap, no_data }))
             }
             Command::Unmap { length } => {
-                self.writable()?;
+                self.writable(protected)?;
                 needs(&chain.data_out, length.into())?;
                 Ok(Step::Slow(Slow::Unmap { length }))
             }
@@ -214,26 +256,6 @@ impl Medium {
         transferable(compared)?;
         needs(&chain.data_out, compared)?;
         Ok(Step::Slow(Slow::Verify { offset, length, compared }))
-    }
-
-    fn plan_write_same(
-        &self,
-        lba: u64,
-        blocks: u32,
-        unmap: bool,
-        no_data: bool,
-        chain: &Chain,
-    ) -> std::result::Result<Step, Box<Outcome>> {
-        // VPD B0h says WSNZ: a number of blocks of zero is not taken.
-        if blocks == 0 || blocks > MAX_WRITE_SAME_BLOCKS {
-            return Err(Box::new(Outcome::check(INVALID_FIELD_IN_CDB)));
-        }
-        let (offset, length) = self.extent(lba, blocks.into())?;
-        self.writable()?;
-        if !no_data {
-            needs(&chain.data_out, self.block_size.into())?;
-        }
-        Ok(Step::Slow(Slow::WriteSame { offset, length, unmap, no_data }))
     }
 
     fn read(&self, offset: u64, length: u64, chain: &Chain) -> Step {
@@ -273,11 +295,12 @@ impl Medium {
         blocks: u32,
         copies: u64,
         chain: &Chain,
+        protected: bool,
     ) -> std::result::Result<(u64, u64), Box<Outcome>> {
         let (offset, length) = self.extent(lba, blocks.into())?;
         // At most 2 * 2^32 * 2^16.
         transferable(length * copies)?;
-        self.writable()?;
+        self.writable(protected)?;
         needs(&chain.data_out, length * copies)?;
         Ok((offset, length))
     }
@@ -290,8 +313,8 @@ impl Medium {
         Step::Finished(Outcome::status(CONDITION_MET))
     }
 
-    fn writable(&self) -> std::result::Result<(), Box<Outcome>> {
-        if self.read_only {
+    fn writable(&self, protected: bool) -> std::result::Result<(), Box<Outcome>> {
+        if self.read_only || protected {
             return Err(Box::new(Outcome::check(WRITE_PROTECTED)));
         }
         Ok(())
@@ -306,7 +329,7 @@ impl Medium {
         match lba.checked_add(blocks) {
             // A range of no blocks at the very end is still in range (SBC-4 4.5... the LBA
             // itself must not exceed the capacity).
-            Some(end) if end <= self.blocks => {
+            Some(end) if end <= self.blocks() => {
                 let size = u64::from(self.block_size);
                 // Both are at most blocks * block_size, which count_blocks made from a u64.
                 Ok((lba * size, blocks * size))

@@ -101,6 +101,8 @@ pub struct Outcome {
     /// Bytes of `sense` in use.
     sense_len: u8,
     sense: [u8; SENSE_MAX],
+    /// What the host said, where its I/O failed; 0: it did not.
+    pub errno: i32,
     /// What `sense` was made of; None where it was given as bytes.
     condition: Option<Condition>,
 }
@@ -121,6 +123,7 @@ impl Outcome {
             transferred: 0,
             sense_len: 0,
             sense: [0; SENSE_MAX],
+            errno: 0,
             condition: None,
         }
     }
@@ -200,7 +203,7 @@ impl Outcome {
     /// What an errno of the host means to the guest.
     #[must_use]
     pub fn host_error(errno: i32, writing: bool) -> Self {
-        match errno {
+        let outcome = match errno {
             libc::ENOSPC | libc::EDQUOT | libc::EFBIG => Outcome::check(SPACE_ALLOCATION_FAILED),
             libc::EPERM | libc::EACCES | libc::EROFS | libc::EBADF if writing => {
                 Outcome::check(WRITE_PROTECTED)
@@ -213,6 +216,11 @@ impl Outcome {
             libc::EIO | libc::EILSEQ | libc::EREMOTEIO if writing => Outcome::check(WRITE_ERROR),
             libc::EIO | libc::EILSEQ | libc::EREMOTEIO => Outcome::check(UNRECOVERED_READ_ERROR),
             _ => Outcome::check(INTERNAL_TARGET_FAILURE),
+        };
+        match errno {
+            // Somebody's wish, the guest's own doing, or a moment's shortage: nothing is broken.
+            libc::ECANCELED | libc::EFAULT | libc::ENOMEM | libc::EAGAIN => outcome,
+            _ => Outcome { errno, ..outcome },
         }
     }
 }

@@ -4,12 +4,14 @@
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::chain::Chain;
 use crate::mailbox::Ticket;
 use crate::medium::Medium;
 use crate::memory::Memory;
 use crate::outcome::Service;
+use crate::tally::Tally;
 use crate::transfer::Transfer;
 
 /// Most bytes of CDB that a ring carries.
@@ -86,10 +88,16 @@ pub struct Slot {
     pub mapping: u32,
     /// Generation of the map that resolved it.
     pub generation: u64,
+    /// Its mapping may not write.
+    pub protected: bool,
     /// The short road has it: the gate may ask for its end.
     pub short: bool,
     /// The long road ordered this run: its end goes to Python, not to the guest.
     pub ordered: bool,
+    /// Where it is counted; None where nothing is attached.
+    pub tally: Option<Arc<Tally>>,
+    /// When it was taken.
+    pub taken: Option<Instant>,
     /// The blocks it works on.
     pub medium: Option<Arc<Medium>>,
     /// A READ or WRITE on its way.
@@ -123,8 +131,11 @@ impl Default for Slot {
             cdb_len: 0,
             mapping: 0,
             generation: 0,
+            protected: false,
             short: false,
             ordered: false,
+            tally: None,
+            taken: None,
             medium: None,
             transfer: Transfer::default(),
             mark: None,
@@ -143,6 +154,7 @@ impl Slot {
         self.chain.clear();
         self.memory = None;
         self.medium = None;
+        self.tally = None;
         self.mark = None;
         self.ended = None;
         self.short = false;

@@ -1,6 +1,6 @@
 //! A READ or WRITE on its way between blocks and buffers.
 
-use crate::outcome::{Outcome, UNRECOVERED_READ_ERROR, WRITE_ERROR};
+use crate::outcome::Outcome;
 
 /// A READ or WRITE on its way.
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,6 +40,6 @@ impl Transfer {
     /// The end of a transfer that moves nothing: the file ends before the unit does.
     #[must_use]
     pub fn cut_short(&self) -> Outcome {
-        Outcome::check(if self.write { WRITE_ERROR } else { UNRECOVERED_READ_ERROR })
+        Outcome::host_error(libc::EIO, self.write)
     }
 }

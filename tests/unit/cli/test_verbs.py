@@ -47,7 +47,8 @@ def good(*words: str) -> str:
 
 def test_every_command_with_a_word_is_a_verb() -> None:
     words = {command.verb for command in COMMANDS.values() if command.verb}
-    assert words | {"serve", "show", "events"} == set(main.commands)
+    others = {"serve", "check-config", "show", "events", "top", "completion"}
+    assert words | others == set(main.commands)
 
 
 def test_hosts_and_luns_are_attached_listed_and_detached(control: ControlThread) -> None:
@@ -65,6 +66,20 @@ def test_hosts_and_luns_are_attached_listed_and_detached(control: ControlThread)
     assert good("fault-lift", "0:0:1:0") == ""
     assert good("fault-list", "0:0:1:0") == ""
     assert good("stats").splitlines() == ["host  queue.requests", "0     7"]
+    heads, row = good("lun-stats").splitlines()
+    assert heads.split()[:2] == ["vir-hctl", "reads"]
+    assert row.split() == [
+        "0:0:1:0",
+        "1000",
+        *["0", "0", "0", "0", "3"],
+        "4.10MB",
+        "0MB",
+        "96us",
+        "127us",
+        "-",
+        "-",
+        "ram:64M,ro",
+    ]
     assert good("scsi-detach", "0:0:1:0", "--force", "--timeout", "1.5") == ""
     assert good("host-detach", "0") == ""
     assert good("quit") == ""
@@ -91,12 +106,35 @@ def test_json_is_what_the_daemon_says(control: ControlThread, verb: str) -> None
             "scsi-list": [],
             "stats": [{"host": 0, "queue": {"requests": 7}}],
             "show": {
-                "hosts": [{"host": 0, "socket-path": "/s", "connected": False, "luns": 0}],
+                "hosts": [
+                    {
+                        "host": 0,
+                        "socket-path": "/s",
+                        "connected": False,
+                        "luns": 0,
+                        "problem": None,
+                    }
+                ],
                 "luns": [],
             },
         }[verb]
     )
     assert good("show").splitlines()[-1] == "no LUN"
+
+
+def test_what_a_reload_did_is_listed(control: ControlThread) -> None:
+    assert good("reload", "--forget").splitlines() == [
+        "LUN 0:0:1:0: attached",
+        "LUN 0:0:2:0: failed: a.img: No such file or directory",
+    ]
+    assert control.operator.asked == [("reload", True)]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_are_told_how_to_complete(shell: str) -> None:
+    script = good("completion", shell)
+    assert f"_VHOST_PVSCSI_COMPLETE={shell}_complete" in script
+    assert "vhost-pvscsi" in script
 
 
 def test_relative_paths_are_those_of_who_types(control: ControlThread) -> None:

@@ -118,7 +118,7 @@ async def test_hosts_and_luns_come_and_go(house: House) -> None:
     assert set(told[0]["timestamp"]) == {"seconds", "microseconds"}
     assert told[3] == {"id": 2, "return": {}}
     [host] = (await client.ask(execute="query-hosts"))["return"]
-    assert host == {"host": 3, "socket-path": "/s", "connected": False, "luns": 1}
+    assert host == {"host": 3, "socket-path": "/s", "connected": False, "luns": 1, "problem": None}
     [lun] = (await client.ask(execute="query-luns", arguments={"host": 3}))["return"]
     assert (lun["vdev"], lun["pdev"], lun["block-size"]) == ("3:0:1:0", "ram:1M,ro", 512)
     assert (await client.ask(execute="query-luns", arguments={"host": 4}))["return"] == []

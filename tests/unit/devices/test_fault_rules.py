@@ -15,6 +15,7 @@ from vhost_pvscsi.devices.faults.rule import Extent
 from vhost_pvscsi.devices.pdev import parse_lun
 from vhost_pvscsi.errors import ConfigurationError, DeviceError
 from vhost_pvscsi.scsi import opcodes
+from vhost_pvscsi.scsi.names import parse_commands
 from vhost_pvscsi.scsi.request import Status
 from vhost_pvscsi.scsi.sense import SenseCode
 
@@ -85,7 +86,7 @@ def test_names_of_commands(text, keys):
 
 def test_every_name_of_the_table_is_a_name():
     for command in opcodes.TABLE:
-        assert command.key in names.parse_commands(command.name)
+        assert command.key in parse_commands(command.name)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vhost_pvscsi.devices.pdev import Cache, Kind, LunOptions, parse_lun, split_commas
+from vhost_pvscsi.devices.lun_options import Cache, LunOptions
+from vhost_pvscsi.devices.pdev import Kind, parse_lun, split_commas
 from vhost_pvscsi.errors import ConfigurationError
 from vhost_pvscsi.identity import Address
 

@@ -39,7 +39,7 @@ def test_any_allocation_length_cuts_the_data_but_not_the_length(allocation):
 
 
 @pytest.mark.parametrize(
-    ("select", "size"), [(0, 24), (1, 8), (2, 24), (0x10, 8), (0x11, 24), (0x12, 8)]
+    ("select", "size"), [(0, 24), (1, 16), (2, 32), (0x10, 8), (0x11, 24), (0x12, 8)]
 )
 def test_select_report(select, size):
     assert len(munged([0, 1], select=select).data) == size

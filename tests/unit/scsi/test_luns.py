@@ -41,11 +41,19 @@ def test_any_number_of_luns_fits(count):
 
 @pytest.mark.parametrize(
     ("select", "listed"),
-    [(0, True), (1, False), (2, True), (0x10, False), (0x11, True), (0x12, False)],
+    [
+        (0, ["0000", "0001"]),
+        (1, ["c101"]),
+        (2, ["0000", "0001", "c101"]),
+        (0x10, []),
+        (0x11, ["0000", "0001"]),
+        (0x12, []),
+    ],
 )
 def test_select_report_chooses_kinds_of_units(select, listed):
     assert is_selection(select)
-    assert len(lun_list([0, 1], select)) == (24 if listed else 8)
+    data = lun_list([0, 1], select)
+    assert [data[at : at + 2].hex() for at in range(8, len(data), 8)] == listed
 
 
 @pytest.mark.parametrize("select", [3, 0x0F, 0x13, 0xFF])

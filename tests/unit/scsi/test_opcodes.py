@@ -124,7 +124,8 @@ def test_every_reserved_bit_is_refused_with_a_pointer_at_it(command):
     for byte in range(1, command.length):
         for bit in range(8):
             vendor_specific = byte == command.length - 1 and bit >= 6
-            if command.usage[byte] >> bit & 1 or vendor_specific:
+            said = command.usage[byte] | command.ignored[byte]
+            if said >> bit & 1 or vendor_specific:
                 continue
             cdb = good.copy()
             cdb[byte] |= 1 << bit
@@ -133,6 +134,14 @@ def test_every_reserved_bit_is_refused_with_a_pointer_at_it(command):
             assert reply.sense[2] == 5
             assert reply.sense[12:14].hex() == "2400"
             assert reply.sense[15:18] == bytes([0xC8 | bit, 0, byte])
+
+
+def test_inquiry_may_have_a_lun_where_scsi_2_had_it():
+    inquiry = opcodes.command(Opcode.INQUIRY)
+    parsed = inquiry.parse(bytes([0x12, 0xA1, 0x80, 0, 36, 0]))
+    assert not isinstance(parsed, Reply)
+    assert dict(parsed) == {"evpd": 1, "page_code": 0x80, "allocation_length": 36}
+    assert not inquiry.usage[1] & 0xE0
 
 
 def test_vendor_specific_bits_of_control_are_ignored_and_naca_is_not():

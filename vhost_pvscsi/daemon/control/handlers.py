@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
+import time
 from typing import TYPE_CHECKING, Any
 
 from vhost_pvscsi.control.commands import COMMANDS
 from vhost_pvscsi.control.schema import describe
+from vhost_pvscsi.engine import LATENCY_BOUNDS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from pathlib import Path
 
     from vhost_pvscsi.identity import Address
 
-    from .operator import LunStatus, Operator
+    from .operator import LunStatistics, LunStatus, Operator
     from .session import Call
 
     Handler = Callable[..., Awaitable[object]]
@@ -53,8 +54,10 @@ def _carries_out(name: str) -> Callable[[Handler], Handler]:
 
 
 @_carries_out("host-attach")
-async def _host_attach(operator: Operator, host: int, socket_path: Path) -> dict[str, Any]:
-    await operator.attach_host(host, socket_path)
+async def _host_attach(
+    operator: Operator, host: int, transient: bool, **options: object
+) -> dict[str, Any]:
+    await operator.attach_host(host, options, transient=transient)
     return {}
 
 
@@ -77,14 +80,17 @@ async def _query_hosts(operator: Operator) -> list[dict[str, Any]]:
             "socket-path": host.socket,
             "connected": host.connected,
             "luns": host.luns,
+            "problem": host.problem,
         }
         for host in operator.hosts()
     ]
 
 
 @_carries_out("scsi-attach")
-async def _scsi_attach(operator: Operator, pdev: str, vdev: Address) -> dict[str, Any]:
-    await operator.attach(vdev, pdev)
+async def _scsi_attach(
+    operator: Operator, pdev: str, vdev: Address, transient: bool
+) -> dict[str, Any]:
+    await operator.attach(vdev, pdev, transient=transient)
     return {}
 
 
@@ -120,6 +126,8 @@ def _describe(lun: LunStatus) -> dict[str, Any]:
         "naa": lun.naa,
         "state": lun.state,
         "faults": lun.faults,
+        "denied": lun.denied,
+        "problem": lun.problem,
     }
 
 
@@ -143,6 +151,51 @@ async def _fault_lift(operator: Operator, vdev: Address) -> dict[str, Any]:
 @_carries_out("query-stats")
 async def _query_stats(operator: Operator) -> list[dict[str, Any]]:
     return operator.stats()
+
+
+@_carries_out("reload")
+async def _reload(operator: Operator, forget: bool) -> list[dict[str, Any]]:
+    return [
+        {"what": change.what, "done": change.done, "problem": change.problem}
+        for change in await operator.reload(forget=forget)
+    ]
+
+
+@_carries_out("query-lun-stats")
+async def _query_lun_stats(operator: Operator, host: int | None) -> dict[str, Any]:
+    luns = await operator.lun_stats(host)
+    return {
+        "time": time.monotonic(),
+        "latency-bounds": list(LATENCY_BOUNDS),
+        "luns": [_count(lun) for lun in luns],
+    }
+
+
+def _count(lun: LunStatistics) -> dict[str, Any]:
+    counters = lun.counters
+    return {
+        "vdev": str(lun.address),
+        "pdev": lun.pdev,
+        "attachment": lun.attachment,
+        "reads": counters.reads,
+        "writes": counters.writes,
+        "others": counters.others,
+        "long-road": counters.long_road,
+        "errors": counters.errors,
+        "bytes-read": counters.bytes_read,
+        "bytes-written": counters.bytes_written,
+        "in-flight": counters.in_flight,
+        "read-latency": _trimmed(counters.read_latency),
+        "write-latency": _trimmed(counters.write_latency),
+    }
+
+
+def _trimmed(counts: tuple[int, ...]) -> list[int]:
+    """Leave out buckets behind the last one that holds something: most LUNs are idle, or fast."""
+    used = len(counts)
+    while used and not counts[used - 1]:
+        used -= 1
+    return list(counts[:used])
 
 
 @_carries_out("query-version")

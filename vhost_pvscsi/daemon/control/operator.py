@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
 
+    from vhost_pvscsi.engine import LunCounters
     from vhost_pvscsi.identity import Address
 
 
@@ -20,6 +20,7 @@ class HostStatus:
     socket: str  #: its path, or "fd N"
     connected: bool  #: whether a front-end is
     luns: int  #: how many it has
+    problem: str | None = None  #: why it should be there and is not
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +35,29 @@ class LunStatus:
     read_only: bool
     serial: str
     naa: str  #: hexadecimal digits
-    state: str  #: "running", "detaching" or "offline"
+    state: str  #: "running", "detaching", "offline", or "missing": it should be there and is not
     faults: int  #: fault rules that are set
+    denied: int  #: commands that its policy has refused
+    problem: str | None = None  #: why it is missing
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What reading the configuration again did to one thing."""
+
+    what: str  #: "host 1", "LUN 0:0:1:0", "threads"
+    done: str
+    problem: str | None = None  #: why it could not be done
+
+
+@dataclass(frozen=True, slots=True)
+class LunStatistics:
+    """What a LUN has done since it was attached."""
+
+    address: Address
+    pdev: str
+    attachment: int  #: a number that no other attachment of this daemon's life has
+    counters: LunCounters
 
 
 class Operator(Protocol):
@@ -44,11 +66,13 @@ class Operator(Protocol):
     What a person could put right is a `VhostPvscsiError` with a hint; anything else is a bug.
     """
 
-    async def attach_host(self, number: int, path: Path) -> None: ...
+    async def attach_host(
+        self, number: int, options: Mapping[str, object], *, transient: bool
+    ) -> None: ...
 
     async def detach_host(self, number: int, *, force: bool, patience: float) -> None: ...
 
-    async def attach(self, address: Address, pdev: str) -> None: ...
+    async def attach(self, address: Address, pdev: str, *, transient: bool) -> None: ...
 
     async def detach(self, address: Address, *, force: bool, patience: float) -> None: ...
 
@@ -61,5 +85,9 @@ class Operator(Protocol):
     def faults(self, address: Address) -> list[dict[str, object]]: ...
 
     def stats(self) -> list[dict[str, object]]: ...
+
+    async def lun_stats(self, host: int | None = None) -> list[LunStatistics]: ...
+
+    async def reload(self, *, forget: bool) -> list[Change]: ...
 
     def stop(self) -> None: ...

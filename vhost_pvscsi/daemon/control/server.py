@@ -10,11 +10,10 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
 from typing import TYPE_CHECKING, Any, Self
 
 from vhost_pvscsi.daemon.sockets import Listener, SocketSpec
-from vhost_pvscsi.errors import DeviceError, VhostPvscsiError
+from vhost_pvscsi.errors import VhostPvscsiError
 
 from .access import Peer
 from .handlers import carry_out, version
@@ -161,9 +160,9 @@ class ControlServer:
             DeviceError: the path cannot be bound, or its mode or group not be set.
         """
         async with contextlib.AsyncExitStack() as undo:
-            listener = Listener(SocketSpec(0, path=self._spec.path))
+            spec = self._spec
+            listener = Listener(SocketSpec(0, path=spec.path, group=spec.group, mode=spec.mode))
             undo.callback(listener.close)
-            self._set_permissions()
             self._events.listen(self._tell)
             undo.callback(self._events.leave, self._tell)
             undo.push_async_callback(self._end_clients)
@@ -180,17 +179,6 @@ class ControlServer:
         trace: TracebackType | None,
     ) -> None:
         await self._undo.aclose()
-
-    def _set_permissions(self) -> None:
-        try:
-            if self._spec.group is not None:
-                os.chown(self._spec.path, -1, self._spec.group)
-            self._spec.path.chmod(self._spec.mode)
-        except OSError as error:
-            raise DeviceError(
-                f"{self._spec}: its group or mode cannot be set: {error.strerror}",
-                hint="a group that the daemon's user is a member of",
-            ) from error
 
     def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         name = f"{self._spec}: a client"

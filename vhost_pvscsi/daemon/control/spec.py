@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import grp
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from vhost_pvscsi.control.permissions import MODE_GROUP, parse_group, parse_mode
 from vhost_pvscsi.devices.pdev import split_commas
 from vhost_pvscsi.errors import ConfigurationError
 
-_OPTIONS = "group=, mode=, ro"
+#: Options by name; those that take a value end with "=".
+OPTIONS = ("group=", "mode=", "ro")
+_OPTIONS = ", ".join(OPTIONS)
 
 #: Who else may connect, if nothing is said: nobody; with a group, its members.
 _MODE_ALONE = 0o600
-_MODE_GROUP = 0o660
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,9 @@ def parse_control(text: str) -> ControlSpec:
     for word in words:
         name, _, value = word.partition("=")
         if name == "group":
-            group = _group(value)
+            group = parse_group(name, value)
         elif name == "mode":
-            mode = _mode(value)
+            mode = parse_mode(name, value)
         elif word == "ro":
             read_only = True
         else:
@@ -55,26 +55,9 @@ def parse_control(text: str) -> ControlSpec:
                 f"control socket {path}: option {word!r} is not known",
                 hint=f"options are {_OPTIONS}",
             )
-    if mode is None:
-        mode = _MODE_ALONE if group is None else _MODE_GROUP
-    return ControlSpec(Path(path), mode, group, read_only)
+    return ControlSpec(Path(path), default_mode(group) if mode is None else mode, group, read_only)
 
 
-def _group(text: str) -> int:
-    try:
-        # A group's number is as good as its name, and some have no other.
-        if re.fullmatch(r"[0-9]{1,9}", text, re.ASCII):
-            return int(text)
-        return grp.getgrnam(text).gr_gid
-    except (KeyError, ValueError):
-        raise ConfigurationError(
-            f"group={text}: there is no group {text!r}", hint="a name of getent group, or a number"
-        ) from None
-
-
-def _mode(text: str) -> int:
-    if not re.fullmatch(r"0?[0-7]{3}", text):
-        raise ConfigurationError(
-            f"mode={text}: {text!r} is no file mode", hint="three octal digits: mode=660"
-        )
-    return int(text, 8)
+def default_mode(group: int | None) -> int:
+    """The mode of a socket's file for which no other is asked."""
+    return _MODE_ALONE if group is None else MODE_GROUP

@@ -7,6 +7,8 @@ from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from vhost_pvscsi.devices.designators import descriptors, renamed
+from vhost_pvscsi.devices.presentation import PLAIN
 from vhost_pvscsi.scsi import copying, sense
 from vhost_pvscsi.scsi.command import Barrier
 from vhost_pvscsi.scsi.copy_results import Failure, Forwarded, SegmentPointer
@@ -15,6 +17,7 @@ from vhost_pvscsi.scsi.request import Reply, Status
 
 from . import power
 from .host_errors import host_error
+from .state import Reached
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -43,6 +46,7 @@ class Side:
     lba: int
     lba_byte: int  #: where the segment descriptor says so
     written: bool  #: it is the destination
+    protected: bool  #: this nexus may not write there
 
     @property
     def block(self) -> int:
@@ -69,6 +73,21 @@ class Side:
             None if self.cscd is None else SegmentPointer(self.cscd.at),
             Forwarded(reply.status, said, from_destination=self.written),
         )
+
+
+def _made(
+    found: tuple[Reached, Medium, Cscd | None], lba: int, lba_byte: int, *, written: bool
+) -> Side:
+    reached, medium, cscd = found
+    return Side(
+        reached.disk,
+        medium,
+        cscd,
+        lba,
+        lba_byte,
+        written=written,
+        protected=reached.shown.protected,
+    )
 
 
 class _Visit:
@@ -103,7 +122,9 @@ class Copier:
         self._plan = plan
         self._copy = copy
         # Once, not for each segment: a host may have thousands of units.
-        self._units = _by_designator((disk, *disk.neighbours(copy.nexus)))
+        reached = tuple(disk.neighbours(copy.nexus))
+        self._asked = _asked(disk, reached)
+        self._units = _by_designator(self._asked, reached)
         self._idle = asyncio.Event()  # no piece is on its way
         self._idle.set()
         self._visits: dict[DiskState, _Visit] = {}
@@ -138,12 +159,12 @@ class Copier:
         if isinstance(destination, Failure):
             return destination
         return (
-            Side(*source, segment.source_lba, copying.SOURCE_LBA_BYTE, written=False),
-            Side(*destination, segment.destination_lba, copying.DESTINATION_LBA_BYTE, written=True),
+            _made(source, segment.source_lba, copying.SOURCE_LBA_BYTE, written=False),
+            _made(destination, segment.destination_lba, copying.DESTINATION_LBA_BYTE, written=True),
         )
 
-    def _side(self, identifier: int, byte: int) -> tuple[DiskState, Medium, Cscd | None] | Failure:
-        cscd, disk = None, self._disk
+    def _side(self, identifier: int, byte: int) -> tuple[Reached, Medium, Cscd | None] | Failure:
+        cscd, reached = None, self._asked
         if identifier != copying.COPY_MANAGER:
             if identifier >= len(self._plan.cscds):
                 return Failure(sense.UNREACHABLE_COPY_TARGET, SegmentPointer(byte, in_segment=True))
@@ -151,24 +172,24 @@ class Copier:
             found = self._found(cscd)
             if isinstance(found, Failure):
                 return found
-            disk = found
-        if disk.medium is None:
+            reached = found
+        if reached.disk.medium is None:
             return Failure(sense.COPY_TARGET_DEVICE_NOT_REACHABLE)
-        return disk, disk.medium, cscd
+        return reached, reached.disk.medium, cscd
 
-    def _found(self, cscd: Cscd) -> DiskState | Failure:
+    def _found(self, cscd: Cscd) -> Reached | Failure:
         here = SegmentPointer(cscd.at)
         if cscd.null:
             return Failure(sense.UNREACHABLE_COPY_TARGET, here)
-        disk = self._units.get(cscd.designator)
+        reached = self._units.get(cscd.designator)
         # It may have been taken away from this guest since the command began.
-        if disk is None or self._copy.nexus not in disk.gates.nexuses:
+        if reached is None or self._copy.nexus not in reached.disk.gates.nexuses:
             return Failure(sense.UNREACHABLE_COPY_TARGET, here)
         if cscd.device_type != DeviceType.DISK:
             return Failure(sense.INCORRECT_COPY_TARGET_DEVICE_TYPE, here)
-        if cscd.block_length not in {0, disk.geometry.block_size}:
+        if cscd.block_length not in {0, reached.disk.geometry.block_size}:
             return Failure(sense.INVALID_FIELD_IN_COPY_LIST, SegmentPointer(cscd.at + 29))
-        return disk
+        return reached
 
     # -- moving
 
@@ -245,7 +266,8 @@ class Copier:
         if side.disk.reservations.stops(self._copy.nexus, barrier):
             return Reply(status=Status.RESERVATION_CONFLICT)
         refused = power.not_ready(side.disk)
-        if refused is None and side.written and side.disk.geometry.read_only:
+        protected = side.protected or side.disk.geometry.read_only
+        if refused is None and side.written and protected:
             return sense.check_condition(sense.WRITE_PROTECTED)
         return refused
 
@@ -265,14 +287,23 @@ class Copier:
                 disk.attentions.leave(nexus)
 
 
-def _by_designator(disks: Iterable[DiskState]) -> dict[bytes, DiskState]:
-    """All names of disks, as VPD page 83h has them; of two with one name the first."""
-    found: dict[bytes, DiskState] = {}
-    for disk in disks:
-        for one in disk.identity.designators:
-            if one.association is Association.LOGICAL_UNIT:
-                found.setdefault(one.pack(), disk)
+def _by_designator(asked: Reached, others: Iterable[Reached]) -> dict[bytes, Reached]:
+    """All names of disks, as VPD page 83h shows them; of two with one name the first."""
+    found: dict[bytes, Reached] = {}
+    for reached in (asked, *others):
+        designators = reached.disk.identity.designators
+        own = b"".join(
+            one.pack() for one in designators if one.association is Association.LOGICAL_UNIT
+        )
+        for descriptor in descriptors(renamed(own, reached.shown)):
+            found.setdefault(descriptor, reached)
     return found
+
+
+def _asked(disk: DiskState, reached: Iterable[Reached]) -> Reached:
+    """The disk that was asked, as it is shown; where it has several addresses, one that writes."""
+    own = [one for one in reached if one.disk is disk]
+    return min(own, key=lambda one: one.shown.protected, default=Reached(disk, PLAIN))
 
 
 @dataclass(frozen=True, slots=True)

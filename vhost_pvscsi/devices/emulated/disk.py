@@ -15,7 +15,7 @@ from vhost_pvscsi.scsi.request import Reply, Request, Service, Status
 
 from . import modes, power, removal, reserving
 from .handlers import HANDLERS, commands
-from .state import DiskState
+from .state import DiskState, Reached
 
 if TYPE_CHECKING:
     import concurrent.futures
@@ -24,17 +24,19 @@ if TYPE_CHECKING:
     from vhost_pvscsi.devices.attention import Watcher
     from vhost_pvscsi.devices.faults.rule import Rule
     from vhost_pvscsi.devices.nonvolatile import UnitMemory
+    from vhost_pvscsi.devices.presentation import Presentation
     from vhost_pvscsi.devices.unit import LogicalUnit
     from vhost_pvscsi.medium import Medium
     from vhost_pvscsi.scsi.command import Command
+    from vhost_pvscsi.scsi.pages import DeviceType
     from vhost_pvscsi.scsi.sense import SenseCode
 
     from .description import DiskGeometry, DiskIdentity
 
 #: Runs a medium command that a ring holds: the engine's executor, bound to this unit's medium.
 Executor: TypeAlias = Callable[[Request], Awaitable[Reply]]
-#: Finds the units that a nexus reaches: who may be copied from and to.
-Neighbours: TypeAlias = Callable[[str], "Iterable[LogicalUnit]"]
+#: Finds the units that a nexus reaches, and as what: who may be copied from and to.
+Neighbours: TypeAlias = Callable[[str], "Iterable[tuple[LogicalUnit, Presentation]]"]
 
 
 class EmulatedDisk:
@@ -69,7 +71,7 @@ class EmulatedDisk:
             flush=flush,
             medium=medium,
             memory=memory,
-            neighbours=lambda nexus: _states(neighbours(nexus)),
+            neighbours=lambda nexus: _reached(neighbours(nexus)),
             copy_threads=copy_threads,
             find_runs=find_runs,
         )
@@ -82,6 +84,10 @@ class EmulatedDisk:
     @property
     def medium(self) -> Medium | None:
         return self._medium
+
+    @property
+    def forwarded_as(self) -> DeviceType | None:
+        return None
 
     @property
     def medium_opcodes(self) -> frozenset[int]:
@@ -218,5 +224,5 @@ class EmulatedDisk:
             return refused or await execute(request)
 
 
-def _states(units: Iterable[LogicalUnit]) -> Iterator[DiskState]:
-    return (unit.state for unit in units if isinstance(unit, EmulatedDisk))
+def _reached(units: Iterable[tuple[LogicalUnit, Presentation]]) -> Iterator[Reached]:
+    return (Reached(unit.state, shown) for unit, shown in units if isinstance(unit, EmulatedDisk))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from vhost_pvscsi.devices.attention import Attentions
 from vhost_pvscsi.devices.gates import Cause, Gates
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from vhost_pvscsi.devices.allocation import FindRuns
     from vhost_pvscsi.devices.nonvolatile import UnitMemory
+    from vhost_pvscsi.devices.presentation import Presentation
     from vhost_pvscsi.medium import Medium
     from vhost_pvscsi.scsi.command import CommandSet
 
@@ -31,6 +32,13 @@ if TYPE_CHECKING:
 
 #: The name of persistent reservations in nonvolatile memory.
 RESERVATIONS = "reservations"
+
+
+class Reached(NamedTuple):
+    """A disk as a nexus reaches it at one address."""
+
+    disk: DiskState
+    shown: Presentation
 
 
 class DiskState:
@@ -45,7 +53,7 @@ class DiskState:
         flush: Callable[[], Awaitable[None]] | None = None,
         medium: Medium | None = None,
         memory: UnitMemory | None = None,
-        neighbours: Callable[[str], Iterable[DiskState]] = lambda _: (),
+        neighbours: Callable[[str], Iterable[Reached]] = lambda _: (),
         copy_threads: Executor | None = None,
         find_runs: FindRuns | None = None,
     ) -> None:
@@ -54,7 +62,7 @@ class DiskState:
         self.commands = commands
         self.flush = flush  #: makes all writes stable; None: there is nothing to do
         self.memory = memory  #: what outlives the daemon; None: nothing does
-        self.neighbours = neighbours  #: the disks that a nexus reaches besides, for copies
+        self.neighbours = neighbours  #: the disks that a nexus reaches, this one too, for copies
         self.copies = Copies(copy_threads)
         self.find_runs = find_runs  #: finds the holes of the medium; None: it has none
         self.modes = ModeParameters(geometry, memory)

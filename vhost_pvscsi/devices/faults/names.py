@@ -1,25 +1,18 @@
-"""What rules call commands, sense data, statuses and ends of a delivery.
-
-A name is written as the standards have it, but in any case, and with any punctuation:
-`READ(10)`, `read-10` and `READ_10` are one name, so that a shell needs no quotes.
-"""
+"""What rules call sense data, statuses and ends of a delivery; commands are in `scsi/names.py`."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from vhost_pvscsi.errors import ConfigurationError
-from vhost_pvscsi.scsi import opcodes, sense
-from vhost_pvscsi.scsi.codes import Opcode
+from vhost_pvscsi.scsi import sense
+from vhost_pvscsi.scsi.names import plain
 from vhost_pvscsi.scsi.request import Service, Status
 from vhost_pvscsi.scsi.sense import SenseCode, SenseKey
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-#: Operation codes with service actions; a service action of None stands for all of them.
-CommandKeys: TypeAlias = frozenset[tuple[int, int | None]]
 
 #: Sense data that drivers must cope with and that nothing of ours says by itself (SPC-5,
 #: annex "Numeric order codes"); those that something says are in `scsi/sense.py`.
@@ -33,27 +26,6 @@ _MORE_SENSE = {
 }
 
 
-def plain(name: str) -> str:
-    """Spell a name in the one way that is looked up."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-
-
-def _commands() -> dict[str, CommandKeys]:
-    """Every name of the table, and those that stand for several commands."""
-    keys: dict[str, set[tuple[int, int | None]]] = {}
-    for code in Opcode:
-        keys.setdefault(plain(code.name), set()).add((code, None))
-    for command in opcodes.TABLE:
-        whole = plain(command.name)
-        # READ stands for READ(6) to READ(16), PERSISTENT RESERVE IN for all it can be asked.
-        family = plain(command.name.partition(",")[0])
-        for name in {whole, family, re.sub(r"-(6|10|12|16|32)$", "", whole)}:
-            keys.setdefault(name, set()).add(command.key)
-    return {name: frozenset(known) for name, known in keys.items()}
-
-
-COMMANDS: Mapping[str, CommandKeys] = _commands()
-
 SENSES: Mapping[str, SenseCode] = {
     **{plain(name): code for name, code in vars(sense).items() if isinstance(code, SenseCode)},
     **_MORE_SENSE,
@@ -65,27 +37,6 @@ STATUSES: Mapping[str, Status] = {plain(status.name): status for status in Statu
 TRANSPORTS: Mapping[str, Service] = {
     plain(service.name): service for service in Service if service is not Service.COMPLETE
 }
-
-
-def parse_commands(text: str) -> CommandKeys:
-    """Read names or numbers of commands, with + in between.
-
-    Raises:
-        ConfigurationError: one is none.
-    """
-    return frozenset().union(*(_command(word) for word in text.split("+")))
-
-
-def _command(word: str) -> CommandKeys:
-    if known := COMMANDS.get(plain(word)):
-        return known
-    number = re.fullmatch(r"0x([0-9a-f]{1,2})(?:/0x([0-9a-f]{1,4}))?", word.lower(), re.ASCII)
-    if number is None:
-        raise ConfigurationError(
-            f"{word!r} is no command",
-            hint="a name, like read, write-10 or report-luns, or a number, like 0x28 or 0x9e/0x10",
-        )
-    return frozenset({(int(number[1], 16), int(number[2], 16) if number[2] else None)})
 
 
 def parse_sense(text: str) -> SenseCode:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from vhost_pvscsi.errors import ConfigurationError
 from vhost_pvscsi.scsi import opcodes
+from vhost_pvscsi.scsi.names import CommandKeys, parse_commands
 from vhost_pvscsi.scsi.request import Status
 
-from .names import CommandKeys, parse_commands, parse_sense, parse_status, parse_transport
+from .names import parse_sense, parse_status, parse_transport
 from .rule import Extent, Rule
 from .subject import can_be_corrupt, can_be_short, has_blocks
 

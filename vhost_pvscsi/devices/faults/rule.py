@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 from vhost_pvscsi.scsi.sense import SenseKey
 
 if TYPE_CHECKING:
+    from vhost_pvscsi.scsi.names import CommandKeys
     from vhost_pvscsi.scsi.request import Service, Status
     from vhost_pvscsi.scsi.sense import SenseCode
-
-    from .names import CommandKeys
 
 
 @dataclass(frozen=True, slots=True)

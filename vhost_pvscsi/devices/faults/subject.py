@@ -13,7 +13,7 @@ from vhost_pvscsi.scsi.command import Access, Command, CommandSet, Direction
 from .rule import Extent
 
 if TYPE_CHECKING:
-    from .names import CommandKeys
+    from vhost_pvscsi.scsi.names import CommandKeys
 
 _KNOWN = CommandSet(opcodes.TABLE)
 

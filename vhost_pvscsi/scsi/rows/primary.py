@@ -15,6 +15,10 @@ _MODE_PAGE = {
 #: RTD, to go back to the default values, is not there: it is refused.
 _MODE_SELECT = {"pf": (1, 4, 1), "sp": (1, 0, 1)}
 
+#: Until a target has said that it is newer, Linux writes the LUN there as SCSI-2 has it (7.2.2):
+#: the first INQUIRY to a target without LUN 0.
+_SCSI_2_LUN = layout(logical_unit_number=(1, 5, 3))
+
 _IN, _OUT = Direction.IN, Direction.OUT
 
 # fmt: off
@@ -31,7 +35,7 @@ ROWS: tuple[Command, ...] = (
     row(
         Opcode.INQUIRY, "INQUIRY", "SPC-5", 6,
         layout(evpd=(1, 0, 1), page_code=(2, 0, 8), allocation_length=(3, 0, 16)),
-        _IN, ignores_attention=True,
+        _IN, ignores_attention=True, ignored=_SCSI_2_LUN,
     ),
     row(
         Opcode.MODE_SELECT_6, "MODE SELECT(6)", "SPC-5", 6,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from vhost_pvscsi.transports.memory import MapMemory, Release
 
 if TYPE_CHECKING:
-    from vhost_pvscsi.engine import PvscsiSetup
+    from vhost_pvscsi.rings import PvscsiSetup
     from vhost_pvscsi.wire.pvscsi_socket import LunReport, Message
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from vhost_pvscsi.engine import PvscsiSetup, SharedArea
 from vhost_pvscsi.errors import ProtocolError
+from vhost_pvscsi.rings import PvscsiSetup, SharedArea
 from vhost_pvscsi.transports.memory import NO_FD
 from vhost_pvscsi.wire.pvscsi_socket import GrantTable, InflightArea, RingPage, RingPlace
 

@@ -134,6 +134,7 @@ class _Setup:
     memory: Memory = ()
     rings: Mapping[int, Ring] = field(default_factory=lambda: MappingProxyType({}))
     back_channel: int = NO_FD
+    most_rings: int = MAX_QUEUES
 
     @property
     def descriptors(self) -> tuple[int, ...]:
@@ -154,8 +155,9 @@ _Step = tuple[_Setup, list[Action]]
 class Session:
     """The back-end's view of one connected front-end."""
 
-    def __init__(self) -> None:
-        self._setup = _Setup()
+    def __init__(self, rings: int = MAX_QUEUES) -> None:
+        """Begin; a front-end may have so many `rings`, all kinds together."""
+        self._setup = _Setup(most_rings=rings)
         self._asked_base: int | None = None  # the ring that a GET_VRING_BASE is stopping
 
     @property
@@ -263,7 +265,6 @@ class Session:
 _CONSTANTS: dict[Kind, int] = {
     Kind.GET_FEATURES: OFFERED,
     Kind.GET_PROTOCOL_FEATURES: OFFERED_PROTOCOL,
-    Kind.GET_QUEUE_NUM: MAX_QUEUES,
     Kind.GET_MAX_MEM_SLOTS: MAX_MEMORY_SLOTS,
 }
 
@@ -272,6 +273,8 @@ def _plain(setup: _Setup, kind: Kind, fds: tuple[int, ...]) -> _Step:
     if kind in _CONSTANTS:
         return setup, [_number(kind, _CONSTANTS[kind])]
     match kind:
+        case Kind.GET_QUEUE_NUM:
+            return setup, [_number(kind, setup.most_rings)]
         case Kind.GET_STATUS:
             return setup, [_number(kind, setup.status)]
         case Kind.SET_BACKEND_REQ_FD:
@@ -308,9 +311,9 @@ def _set_number(setup: _Setup, kind: Kind, value: int) -> _Step:
 def _move_ring(
     setup: _Setup, message: Message, body: VringState | VringAddress | VringFile, fd: int
 ) -> _Step:
-    if body.index >= MAX_QUEUES:
+    if body.index >= setup.most_rings:
         raise ProtocolError(
-            f"{message.kind.name}: ring {body.index} is none of the {MAX_QUEUES} there can be"
+            f"{message.kind.name}: ring {body.index} is none of the {setup.most_rings} there can be"
         )
     if message.kind is Kind.SET_VRING_ENABLE and not _rings_begin_disabled(setup):
         raise StateError(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from vhost_pvscsi.engine import RingKind, RingSetup
 from vhost_pvscsi.errors import ProtocolError, RingError
+from vhost_pvscsi.identity import MAX_REQUEST_QUEUES
+from vhost_pvscsi.rings import RingKind, RingSetup
 from vhost_pvscsi.scsi.request import ManagementOutcome, Service, TaskManagement
 from vhost_pvscsi.transports.descriptors import close_all
 from vhost_pvscsi.transports.front_end import ConnectedFrontEnd
@@ -36,6 +37,8 @@ log = logging.getLogger(__name__)
 
 #: The event ring's index (virtio 1.2, 5.6.2).
 _EVENTS = 1
+#: Rings that are no request queues: control and events.
+_OTHER_QUEUES = 2
 
 _ABLE = {True: "enabled", False: "disabled"}
 
@@ -50,11 +53,12 @@ class VhostUserTransport(ConnectedFrontEnd):
         manager: TaskManager,
         *,
         name: str,
+        request_queues: int = MAX_REQUEST_QUEUES,
         first: Frame | None = None,
     ) -> None:
         super().__init__(connection, host, name=name, first=first)
         self._manager = manager
-        self._session = Session()
+        self._session = Session(request_queues + _OTHER_QUEUES)
         self._events = EventRing(lambda data: self._rings.push_event(_EVENTS, data))
 
     def control(self, token: int, data: bytes, writable: int) -> None:

@@ -45,6 +45,12 @@ impl Worker {
             slot.address.and_then(|(target, lun)| map.and_then(|map| map.find(target, lun)));
         slot.generation = map.map_or(0, |map| map.generation);
         slot.mapping = entry.map_or(0, |entry| entry.mapping);
+        slot.protected = entry.is_some_and(|entry| entry.protected);
+        if let Some(entry) = entry {
+            entry.tally.begin(self.index);
+            slot.tally = Some(Arc::clone(&entry.tally));
+            slot.taken = Some(Instant::now());
+        }
         if slot.again && !(entry.is_some_and(|entry| entry.medium.is_some()) && repeats(slot)) {
             // It may have been carried out already, and once more would be once too often.
             self.finish(id, queue, slot_id, Outcome::of(Service::Failure));
@@ -80,7 +86,7 @@ impl Worker {
     pub(super) fn execute(&mut self, id: usize, queue: &mut Queue, slot_id: usize) {
         let slot = &mut queue.slots[slot_id];
         let Some(medium) = slot.medium.take() else { return };
-        let step = medium.begin(&slot.cdb, &slot.chain);
+        let step = medium.begin(&slot.cdb, &slot.chain, slot.protected);
         match step {
             Step::Finished(outcome) => {
                 slot.medium = Some(medium);
@@ -207,6 +213,9 @@ impl Worker {
         slot_id: usize,
         outcome: Outcome,
     ) {
+        if outcome.errno != 0 {
+            self.note_failure(queue, slot_id, outcome.errno);
+        }
         let slot = &mut queue.slots[slot_id];
         let outcome = match slot.mark {
             Some(service) => Outcome::of(service),
@@ -225,8 +234,29 @@ impl Worker {
             return;
         }
         queue.answer(slot_id, &outcome);
-        queue.count(cdb::access(queue.slots[slot_id].cdb[0]), slot_id, &outcome);
+        let access = cdb::access(queue.slots[slot_id].cdb[0]);
+        queue.count(access, slot_id, &outcome);
+        let slot = &queue.slots[slot_id];
+        if let Some(tally) = &slot.tally {
+            tally.end(self.index, slot, access, &outcome);
+        }
         queue.release(slot_id, &mut self.fired);
+    }
+
+    /// Count a failure of the host's I/O where it happened; the first of many is told to Python.
+    fn note_failure(&self, queue: &Queue, slot_id: usize, errno: i32) {
+        let slot = &queue.slots[slot_id];
+        let entry = slot
+            .address
+            .and_then(|(target, lun)| self.maps.get(&queue.host)?.find(target, lun))
+            // Another one may be there by now.
+            .filter(|entry| entry.mapping == slot.mapping);
+        if let Some(entry) = entry {
+            if entry.failures.count(slot.cdb[0], errno) {
+                let event = Event::Failed { host: queue.host, mapping: slot.mapping };
+                self.shared.outbox.push(queue.host, event);
+            }
+        }
     }
 
     pub(super) fn reap(&mut self) {

@@ -16,6 +16,7 @@ from vhost_pvscsi.devices.emulated.copier import PIECE
 from vhost_pvscsi.devices.emulated.copies import MAX_KEPT, Copies
 from vhost_pvscsi.devices.emulated.description import DiskGeometry, DiskIdentity
 from vhost_pvscsi.devices.emulated.disk import EmulatedDisk
+from vhost_pvscsi.devices.presentation import PLAIN
 from vhost_pvscsi.scsi.copying import CopyList, Usage
 from vhost_pvscsi.scsi.request import Reply, Request, Status
 
@@ -61,6 +62,7 @@ class Rig:
 
     def __init__(self, *, media=True, read_only=False):
         self.media = [Medium(), Medium()]
+        self.shown = [PLAIN, PLAIN]
         self.disks = [
             EmulatedDisk(
                 f"disk{number}",
@@ -68,7 +70,9 @@ class Rig:
                 DiskGeometry(1 << 20, block_size=4096, read_only=read_only),
                 self._execute,
                 medium=self.media[number] if media else None,
-                neighbours=lambda nexus: self.disks if nexus == "a" else (),
+                neighbours=lambda nexus: (
+                    zip(self.disks, self.shown, strict=True) if nexus == "a" else ()
+                ),
             )
             for number, name in enumerate(NAMES)
         ]

@@ -200,16 +200,18 @@ async def test_target_port_groups_cannot_be_set():
 async def test_report_luns_of_the_unit_alone():
     data = await Rig().data("a0 00 00 000000 00000100 0000")
     assert data.hex() == "0000000800000000" + "00" * 8
-    assert (await Rig().data("a0 00 01 000000 00000100 0000")).hex() == "00" * 8
+    assert (await Rig().data("a0 00 10 000000 00000100 0000")).hex() == "00" * 8
 
 
 @pytest.mark.parametrize("select", range(256))
 async def test_every_select_report_value_lists_or_is_refused(select):
     cdb = f"a0 00 {select:02x} 000000 00000100 0000"
-    if select in {0x00, 0x02, 0x11}:
-        assert (await Rig().data(cdb)).hex() == "0000000800000000" + "00" * 8
-    elif select in {0x01, 0x10, 0x12}:
-        assert (await Rig().data(cdb)).hex() == "00" * 8
+    itself, well_known = "00" * 8, "c101000000000000"
+    listed = {0x00: itself, 0x01: well_known, 0x02: itself + well_known, 0x11: itself}
+    if select in listed or select in {0x10, 0x12}:
+        luns = listed.get(select, "")
+        told = (await Rig().data(cdb)).hex()
+        assert told == f"{len(luns) // 2:08x}00000000" + luns
     else:
         # Reserved, and F8h to FFh vendor specific.
         data = await Rig().sense(cdb)

@@ -1,0 +1,1 @@
+"""`top`: what LUNs do now, from two answers of the daemon."""

@@ -1,0 +1,70 @@
+"""One change at a time: on the inventory, in the roster, told as an event."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vhost_pvscsi.identity import Address
+
+    from .control.publisher import Publisher
+    from .inventory import Inventory
+    from .plan import PlannedHost, PlannedLun
+    from .roster import Roster
+
+
+class Changes:
+    """Makes hosts and LUNs come and go. What fails has changed nothing; raises as `Inventory`."""
+
+    def __init__(self, inventory: Inventory, roster: Roster, publisher: Publisher) -> None:
+        self._inventory = inventory
+        self._roster = roster
+        self._publisher = publisher
+
+    async def attach_host(self, host: PlannedHost) -> None:
+        """Add a virtual host."""
+        await self._inventory.attach_host(host.spec)
+        number = host.spec.host
+        self._roster.hosts[number] = host
+        self._roster.missing_hosts.pop(number, None)
+        self._publisher.publish("HOST_ATTACHED", host=number, socket_path=str(host.spec))
+
+    async def detach_host(self, number: int, *, force: bool, patience: float) -> None:
+        """End a virtual host; its LUNs go with it."""
+        roster = self._roster
+        if roster.missing_hosts.pop(number, None) is None:
+            try:
+                await self._inventory.detach_host(number, force=force, patience=patience)
+            except BaseException:
+                self._look_again(number)
+                raise
+            del roster.hosts[number]
+            self._publisher.publish("HOST_DETACHED", host=number)
+        for known in (roster.luns, roster.missing):
+            for address in [address for address in known if address.host == number]:
+                del known[address]
+
+    async def attach_lun(self, lun: PlannedLun) -> None:
+        """Attach a LUN."""
+        address = lun.spec.address
+        await self._inventory.attach_lun(lun.spec)
+        self._roster.luns[address] = lun
+        self._roster.missing.pop(address, None)
+        unit = self._inventory.unit_at(address)
+        self._publisher.publish("LUN_ATTACHED", vdev=str(address), pdev=unit.name)
+
+    async def detach_lun(self, address: Address, *, force: bool, patience: float) -> None:
+        """Detach a LUN; of one that is missing nothing is there to be detached."""
+        if self._roster.missing.pop(address, None) is not None:
+            return
+        await self._inventory.detach(address, force=force, patience=patience)
+        del self._roster.luns[address]
+        self._publisher.publish("LUN_DETACHED", vdev=str(address))
+
+    def _look_again(self, number: int) -> None:
+        """Some LUNs of a host that could not be ended may have gone."""
+        there = {
+            mapping.address for host in self._inventory.hosts for mapping in host.adapter.table
+        }
+        for address in [at for at in self._roster.luns if at.host == number and at not in there]:
+            del self._roster.luns[address]

@@ -1,0 +1,1 @@
+"""The configuration file: what should be there, and how to say it."""

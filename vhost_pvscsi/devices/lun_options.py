@@ -1,0 +1,244 @@
+"""The options of a LUN: `name=value` each, as a person writes them behind a PDEV."""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vhost_pvscsi.errors import ConfigurationError
+
+from .emulated.description import check_serial, parse_wwn
+from .faults.parse import parse_rule
+from .policy.policy import Policy, parse_allowed, parse_denied
+from .presentation import (
+    PRODUCT_WIDTH,
+    REVISION_WIDTH,
+    VENDOR_WIDTH,
+    Hidden,
+    Presentation,
+    check_text,
+    parse_hidden,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from vhost_pvscsi.scsi.names import CommandKeys
+
+    from .faults.rule import Rule
+
+BLOCK_SIZES = (512, 1024, 2048, 4096)
+
+_LATENCY_UNITS = {"us": 1, "ms": 1000, "s": 1_000_000}
+
+#: Longer than any guest's own timeout; a command is still held when that strikes.
+_MAX_LATENCY_US = 3600 * 1_000_000
+
+
+class Cache(enum.Enum):
+    """Cache modes, as QEMU's users know them."""
+
+    NONE = "none"
+    WRITEBACK = "writeback"
+    WRITETHROUGH = "writethrough"
+    DIRECTSYNC = "directsync"
+
+    @property
+    def direct(self) -> bool:
+        """Whether the host's page cache is left aside."""
+        return self in {Cache.NONE, Cache.DIRECTSYNC}
+
+    @property
+    def sync_writes(self) -> bool:
+        """Whether every write is stable when it is answered; the guest sees no write cache."""
+        return self in {Cache.WRITETHROUGH, Cache.DIRECTSYNC}
+
+
+@dataclass(frozen=True, slots=True)
+class LunOptions:
+    """The options of a LUN, with what holds where nothing is said."""
+
+    read_only: bool = False
+    block_size: int = 512
+    cache: Cache = Cache.WRITEBACK
+    serial: str | None = None
+    wwn: str | None = None
+    share: bool = False
+    lock: bool = True
+    latency_us: int = 0
+    rotational: bool = False
+    removable: bool = False
+    faults: tuple[Rule, ...] = ()
+    fault_file: Path | None = None  #: of more rules, which come after
+    vendor: str | None = None
+    product: str | None = None
+    revision: str | None = None
+    hidden: Hidden = Hidden.NOTHING
+    raw: bool = False
+    denied: tuple[CommandKeys, ...] = ()
+    allowed: tuple[CommandKeys, ...] = ()
+
+    @property
+    def presentation(self) -> Presentation:
+        """What of them concerns the address, and not the unit."""
+        return Presentation(
+            vendor=self.vendor,
+            product=self.product,
+            revision=self.revision,
+            serial=self.serial,
+            naa=None if self.wwn is None else parse_wwn(self.wwn),
+            hidden=self.hidden,
+            protected=self.read_only,
+            policy=Policy(
+                self.raw, frozenset().union(*self.allowed), frozenset().union(*self.denied)
+            ),
+        )
+
+    @property
+    def of_unit(self) -> LunOptions:
+        """What of them LUNs have in common that share a unit."""
+        return replace(self, **{member: getattr(NO_OPTIONS, member) for member in _OF_ADDRESS})
+
+
+#: Nothing is said.
+NO_OPTIONS = LunOptions()
+
+
+def parse_options(words: list[str]) -> LunOptions:
+    """Read options, `name=value` each; a switch may stand alone for `=on`.
+
+    Raises:
+        ConfigurationError: an option is unknown, said twice, or its value cannot be used.
+    """
+    values: dict[str, object] = {}
+    several: dict[str, list[object]] = {}
+    for word in words:
+        name, has_value, text = word.partition("=")
+        if name not in _OPTIONS:
+            raise ConfigurationError(
+                f"option {name!r} is not known", hint=f"options are {', '.join(_OPTIONS)}"
+            )
+        member, parse = _OPTIONS[name]
+        if member in values and member not in _REPEATABLE:
+            raise ConfigurationError(f"option {name!r} is given twice", hint="say it once")
+        if not has_value and parse is not _switch:
+            raise ConfigurationError(f"option {name!r} has no value", hint=f"{name}=...")
+        value = parse(name, text if has_value else "on")
+        if member in _REPEATABLE:
+            several.setdefault(member, []).append(value)
+            value = tuple(several[member])
+        values[member] = value
+    return LunOptions(**values)  # type: ignore[arg-type]  # each by the parser of its own row
+
+
+def _switch(name: str, text: str) -> bool:
+    if text not in {"on", "off"}:
+        raise ConfigurationError(f"{name}={text}: {text!r} is no switch", hint=f"{name}=on or off")
+    return text == "on"
+
+
+def _block_size(name: str, text: str) -> int:
+    known = {str(size): size for size in BLOCK_SIZES}
+    if text not in known:
+        raise ConfigurationError(
+            f"{name}={text}: {text!r} is no block size", hint=f"one of {', '.join(known)}"
+        )
+    return known[text]
+
+
+def _cache(name: str, text: str) -> Cache:
+    try:
+        return Cache(text)
+    except ValueError:
+        raise ConfigurationError(
+            f"{name}={text}: {text!r} is no cache mode",
+            hint=f"one of {', '.join(mode.value for mode in Cache)}",
+        ) from None
+
+
+def _latency(name: str, text: str) -> int:
+    match = re.fullmatch(r"([0-9]{1,12})(us|ms|s)", text, re.ASCII)
+    latency = int(match[1]) * _LATENCY_UNITS[match[2]] if match else -1
+    if not 0 <= latency <= _MAX_LATENCY_US:
+        raise ConfigurationError(
+            f"{name}={text}: {text!r} is no latency",
+            hint="a number with us, ms or s, up to an hour: 500us, 30s",
+        )
+    return latency
+
+
+def _serial(name: str, text: str) -> str:
+    del name
+    return check_serial(text)
+
+
+def _wwn(name: str, text: str) -> str:
+    del name
+    return parse_wwn(text).hex()
+
+
+def _text(width: int) -> Callable[[str, str], str]:
+    return lambda name, text: check_text(name, text, width)
+
+
+def _fault(name: str, text: str) -> Rule:
+    del name
+    return parse_rule(text)
+
+
+def _fault_file(name: str, text: str) -> Path:
+    if not text or "\0" in text:
+        raise ConfigurationError(
+            f"{name}={text}: {text!r} names nothing", hint=f"{name}=PATH, a file of fault rules"
+        )
+    return Path(text)
+
+
+#: Option -> the member of `LunOptions`, and what reads its value.
+_OPTIONS: Mapping[str, tuple[str, Callable[[str, str], object]]] = {
+    "ro": ("read_only", _switch),
+    "block-size": ("block_size", _block_size),
+    "cache": ("cache", _cache),
+    "serial": ("serial", _serial),
+    "wwn": ("wwn", _wwn),
+    "share": ("share", _switch),
+    "lock": ("lock", _switch),
+    "latency": ("latency_us", _latency),
+    "rotational": ("rotational", _switch),
+    "removable": ("removable", _switch),
+    "fault": ("faults", _fault),
+    "fault-file": ("fault_file", _fault_file),
+    "vendor": ("vendor", _text(VENDOR_WIDTH)),
+    "product": ("product", _text(PRODUCT_WIDTH)),
+    "revision": ("revision", _text(REVISION_WIDTH)),
+    "hide": ("hidden", parse_hidden),
+    "deny": ("denied", parse_denied),
+    "allow": ("allowed", parse_allowed),
+    "raw": ("raw", _switch),
+}
+
+#: All options by name, and those whose value is a path.
+OPTION_NAMES = tuple(_OPTIONS)
+PATH_OPTIONS = frozenset({"fault-file"})
+
+#: Members whose option may be given several times; each is a tuple of all values.
+_REPEATABLE = frozenset({"faults", "denied", "allowed"})
+
+#: Members in which LUNs that share a unit may differ.
+_OF_ADDRESS = frozenset(
+    {
+        "read_only",
+        "serial",
+        "wwn",
+        "vendor",
+        "product",
+        "revision",
+        "hidden",
+        "raw",
+        "denied",
+        "allowed",
+    }
+)

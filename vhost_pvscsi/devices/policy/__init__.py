@@ -1,0 +1,1 @@
+"""Which commands a guest may send to a LUN."""

@@ -1,0 +1,31 @@
+"""Asking a unit for more than the guest did: a reply that is rewritten must be whole first."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from vhost_pvscsi.scsi.request import Reply, Service, Status
+
+if TYPE_CHECKING:
+    from vhost_pvscsi.scsi.cdb import Field
+    from vhost_pvscsi.scsi.request import Request
+
+
+def whole(request: Request, allocation_length: Field, room: int) -> Request:
+    """Make the request that asks for at least `room` bytes of parameter data."""
+    asked = max(allocation_length.read(request.cdb), room)
+    bits = int.from_bytes(request.cdb, "big")
+    mask = allocation_length.place((1 << allocation_length.width) - 1, len(request.cdb))
+    bits &= ~int.from_bytes(mask, "big")
+    bits |= int.from_bytes(allocation_length.place(asked, len(request.cdb)), "big")
+    return replace(
+        request,
+        cdb=bits.to_bytes(len(request.cdb), "big"),
+        data_in_length=max(request.data_in_length, room),
+    )
+
+
+def is_good(reply: Reply) -> bool:
+    """Whether a reply has parameter data; any other is left as it is."""
+    return reply.service is Service.COMPLETE and reply.status is Status.GOOD
