@@ -22,9 +22,9 @@ from .scsi import sense
 from .scsi.request import ManagementOutcome, Reply, Request, Service, TaskManagement
 from .tasks import Attachment, Tasks
 from .translation import Mapping, Table
-from .transports.base import Announcement, Happening
+from .transports.arrival import Arrival
+from .transports.base import Announcement, AttachedLun, Happening
 from .transports.connection import Connection
-from .transports.vhost_user.transport import VhostUserTransport
 
 if TYPE_CHECKING:
     import socket
@@ -83,7 +83,7 @@ class Adapter:
         #: By target: mappings that may have no REPORTED LUNS DATA HAS CHANGED pending.
         self._untold: defaultdict[int, set[int]] = defaultdict(set)
         self._held: dict[int, asyncio.Task[Reply]] = {}
-        self._transport: VhostUserTransport | None = None
+        self._transport: Arrival | None = None
         self._departed = asyncio.Event()
         self._departed.set()
         self._draining = False
@@ -158,7 +158,7 @@ class Adapter:
         """
         async with self._changing:
             await self._attach(address, unit, presentation)
-            await self._announce_change(Happening.LUN_ADDED, address)
+            await self._announce_change(Happening.LUN_ADDED, self.table.find(address))
 
     async def _attach(
         self, address: Address, unit: AttachableUnit, presentation: Presentation
@@ -231,7 +231,7 @@ class Adapter:
                 self._denials.forget(attachment.id)
                 await self._host.change_map(after.generation, removed=[attachment.id])
                 # After the LUN has gone: Linux looks whether it still answers.
-                await self._announce_change(Happening.LUN_REMOVED, address)
+                await self._announce_change(Happening.LUN_REMOVED, before.find(address))
             return gone
 
     async def _leave(self, attachment: Attachment, patience: float) -> bool:
@@ -268,9 +268,10 @@ class Adapter:
             return
         self.announce(Announcement(happening, address.target, address.lun, detail))
 
-    async def _announce_change(self, happening: Happening, address: Address) -> None:
+    async def _announce_change(self, happening: Happening, changed: Mapping) -> None:
         """Say that a LUN came or went: to the guest, and by the other LUNs of its target."""
         # Of a thousand LUNs most have it pending from the last change. `_untold` has the others.
+        address = changed.address
         attachments = [
             self._tasks.attached[mapping_id]
             for mapping_id in self._untold.pop(address.target, ())
@@ -286,7 +287,8 @@ class Adapter:
             )
         )
         self._untold[address.target] |= {one.id for one in attachments if one.address == address}
-        self.announce(Announcement(happening, address.target, address.lun))
+        lun = _attached(changed)
+        self.announce(Announcement(happening, address.target, address.lun, lun_attached=lun))
 
     # -- the front-end
 
@@ -304,7 +306,7 @@ class Adapter:
         if self._draining:
             sock.close()
             return
-        transport = VhostUserTransport(
+        transport = Arrival(
             Connection(sock),
             self._host,
             self,
@@ -405,6 +407,10 @@ class Adapter:
             return ManagementOutcome.COMPLETE  # it went meanwhile, and its commands with it
         return await self._tasks.abort(found, service)
 
+    def luns(self) -> Iterator[AttachedLun]:
+        """All that is attached."""
+        return (_attached(mapping) for mapping in self.table)
+
     def notifications(self, target: int, lun: int) -> int | ManagementOutcome:
         """Say which asynchronous notifications a LUN can give (virtio 1.2, 5.6.6.2)."""
         found = self._tasks.find(target, lun)
@@ -429,3 +435,7 @@ def _entry(
         pipeline.short_road_opcodes(unit, presentation),
         presentation.protected,
     )
+
+
+def _attached(mapping: Mapping) -> AttachedLun:
+    return AttachedLun(mapping.id, mapping.address, mapping.unit.name)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from .medium import Medium
+    from .rings import PvscsiSetup, RingSetup
     from .wire.vhost_user import MemoryRegion
 
 log = logging.getLogger(__name__)
@@ -46,31 +47,6 @@ class GateReason(enum.IntEnum):
     FAULTS = 7  #: fault rules are set
     EXCLUSIVE = 8  #: one command has the blocks alone
     TEST = 15  #: for tests that want the long road
-
-
-class RingKind(enum.IntEnum):
-    """What a queue carries."""
-
-    CONTROL = _engine.QUEUE_CONTROL
-    EVENT = _engine.QUEUE_EVENT
-    REQUEST = _engine.QUEUE_REQUEST
-
-
-@dataclass(frozen=True, slots=True)
-class RingSetup:
-    """A split virtqueue as the front-end described it; addresses are the front-end's own."""
-
-    index: int
-    kind: RingKind
-    size: int
-    descriptor: int
-    available: int
-    used: int
-    base: int
-    event_idx: bool
-    indirect: bool
-    kick_fd: int  #: -1: the ring is polled or kicked in-band
-    call_fd: int  #: -1: the guest polls
 
 
 @dataclass(frozen=True, slots=True)
@@ -448,6 +424,31 @@ class Session:
             )
         except (ValueError, OSError) as error:
             raise ProtocolError(f"ring {ring.index}: {error}") from error
+        await self._engine.done(ticket)
+
+    async def start_pvscsi(self, ring: PvscsiSetup) -> None:
+        """Start a pvSCSI ring as ring 0, enabled.
+
+        Raises:
+            ProtocolError: what the front-end shared cannot be used.
+            RingError: what the guest gave cannot be a ring.
+        """
+        table, area = ring.table, ring.area
+        try:
+            ticket = self._core.start_pvscsi(
+                self.id,
+                ring.granted,
+                ring.place,
+                (table.fd, table.offset, table.size, ring.domain) if table else None,
+                (area.fd, area.offset, area.size) if area else None,
+                ring.segments,
+                ring.kick_fd,
+                ring.call_fd,
+            )
+        except (ValueError, OSError, OverflowError) as error:
+            raise ProtocolError(f"pvSCSI ring: {error}") from error
+        except RuntimeError as error:
+            raise RingError(f"pvSCSI ring: {error}") from error
         await self._engine.done(ticket)
 
     async def set_enabled(self, index: int, enabled: bool) -> None:

@@ -18,6 +18,8 @@ pub mod engine;
 pub mod error;
 pub mod failures;
 pub mod gate;
+pub mod grants;
+pub mod inflight;
 pub mod mailbox;
 pub mod map;
 pub mod medium;
