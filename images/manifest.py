@@ -21,6 +21,17 @@ class Archive:
 
 
 @dataclass(frozen=True, slots=True)
+class Xen:
+    """The guest in a guest."""
+
+    suite: str
+    kernel_package: str
+    qemu_version: str
+    outer_modules: tuple[str, ...]
+    inner_modules: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """All that decides what the guest and the QEMUs are made of."""
 
@@ -37,6 +48,7 @@ class Manifest:
     boot_suite: str
     boot_packages: tuple[str, ...]
     boot_kept: tuple[str, ...]
+    xen: Xen
 
 
 def load(path: Path = PATH) -> Manifest:
@@ -64,4 +76,11 @@ def load(path: Path = PATH) -> Manifest:
         boot_suite=raw["boot"]["suite"],
         boot_packages=tuple(raw["boot"]["packages"]),
         boot_kept=tuple(raw["boot"]["kept"]),
+        xen=Xen(
+            suite=raw["xen"]["suite"],
+            kernel_package=raw["xen"]["kernel"],
+            qemu_version=raw["xen"]["qemu"],
+            outer_modules=tuple(raw["xen"]["outer-modules"]),
+            inner_modules=tuple(raw["xen"]["inner-modules"]),
+        ),
     )

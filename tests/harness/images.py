@@ -6,7 +6,8 @@ import os
 import sys
 
 from images import boot_disk as disk
-from images import build, qemus
+from images import build, manifest, qemus
+from images import xen as nested
 
 from .machine import kernel_words
 
@@ -24,6 +25,16 @@ def boot_disk() -> disk.BootDisk:
 def qemu(version: str) -> qemus.Qemu:
     """Return the QEMU of that version, unpacked first if the host has another."""
     return qemus.find(version, report=_report)
+
+
+def xen() -> nested.NestedGuests:
+    """Return the guests of the rig for emulated Xen, built first if they are not there."""
+    return nested.make(report=_report)
+
+
+def xen_qemu() -> qemus.Qemu:
+    """Return the QEMU that emulates Xen in that rig."""
+    return qemu(manifest.load().xen.qemu_version)
 
 
 def wanted_versions() -> tuple[str, ...]:
