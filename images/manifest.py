@@ -45,6 +45,8 @@ class Manifest:
     qemu_suites: dict[str, str]
     qemu_wanted: tuple[str, ...]
     qemu_kept: tuple[str, ...]
+    device_source: str
+    device_headers: tuple[str, ...]
     boot_suite: str
     boot_packages: tuple[str, ...]
     boot_kept: tuple[str, ...]
@@ -73,6 +75,8 @@ def load(path: Path = PATH) -> Manifest:
         qemu_suites={version: entry["suite"] for version, entry in raw["qemu"].items()},
         qemu_wanted=tuple(raw["qemu-packages"]["wanted"]),
         qemu_kept=tuple(raw["qemu-packages"]["kept"]),
+        device_source=raw["qemu-device"]["source"],
+        device_headers=tuple(raw["qemu-device"]["headers"]),
         boot_suite=raw["boot"]["suite"],
         boot_packages=tuple(raw["boot"]["packages"]),
         boot_kept=tuple(raw["boot"]["kept"]),
