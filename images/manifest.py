@@ -21,14 +21,13 @@ class Archive:
 
 
 @dataclass(frozen=True, slots=True)
-class Xen:
-    """The guest in a guest."""
+class XenHost:
+    """The guest in which QEMU emulates Xen."""
 
     suite: str
     kernel_package: str
+    kernel_modules: tuple[str, ...]
     qemu_version: str
-    outer_modules: tuple[str, ...]
-    inner_modules: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,7 @@ class Manifest:
     boot_suite: str
     boot_packages: tuple[str, ...]
     boot_kept: tuple[str, ...]
-    xen: Xen
+    xen_host: XenHost
 
 
 def load(path: Path = PATH) -> Manifest:
@@ -80,11 +79,10 @@ def load(path: Path = PATH) -> Manifest:
         boot_suite=raw["boot"]["suite"],
         boot_packages=tuple(raw["boot"]["packages"]),
         boot_kept=tuple(raw["boot"]["kept"]),
-        xen=Xen(
-            suite=raw["xen"]["suite"],
-            kernel_package=raw["xen"]["kernel"],
-            qemu_version=raw["xen"]["qemu"],
-            outer_modules=tuple(raw["xen"]["outer-modules"]),
-            inner_modules=tuple(raw["xen"]["inner-modules"]),
+        xen_host=XenHost(
+            suite=raw["xen-host"]["suite"],
+            kernel_package=raw["xen-host"]["kernel"],
+            kernel_modules=tuple(raw["xen-host"]["modules"]),
+            qemu_version=raw["xen-host"]["qemu"],
         ),
     )

@@ -46,12 +46,12 @@ def make(*, report: Callable[[str], None] = lambda _: None) -> DeviceModule:
     """Return the module, built first if it is not there or its sources changed."""
     plan = manifest.load()
     apt = build.private_apt(plan)
-    tarball = apt.download_source(plan.device_source, suite=plan.xen.suite)
+    tarball = apt.download_source(plan.device_source, suite=plan.xen_host.suite)
     # qemu_10.0.2+ds.orig.tar.xz
     version = tarball.name.partition("_")[2].partition("+")[0]
-    qemu = qemus.find(plan.xen.qemu_version, report=report)
+    qemu = qemus.find(plan.xen_host.qemu_version, report=report)
     if qemu.version != version:
-        qemu = qemus.unpacked(plan.xen.qemu_version, report=report)
+        qemu = qemus.unpacked(plan.xen_host.qemu_version, report=report)
     folder = cache.root() / "qemu-device"
     sources = [path for path in FOLDER.iterdir() if path.is_file()]
     stamp = cache.digest(tarball.name, archive.sha256(qemu.program), files=sources)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import select
 import time
@@ -35,6 +36,7 @@ class GuestConsole:
         self._channel = channel
         self._buffer = bytearray()
         self._transcript: list[str] = []
+        self._gone = False
 
     def wait_ready(self, *, timeout: float) -> str:
         """Wait until the guest has booted; return the boot's own id."""
@@ -86,6 +88,15 @@ class GuestConsole:
         self._transcript.append(f"$ {command}\n")
         self._channel.sendall(b"run %d\n" % len(text) + text)
 
+    def wait_gone(self, *, timeout: float) -> None:
+        """Wait until it is said here that QEMU has ended, if it was not said before."""
+        deadline = time.monotonic() + timeout
+        while not self._gone:
+            with contextlib.suppress(GuestLostError):
+                self._line(deadline, "QEMU's end")
+            if time.monotonic() > deadline:
+                raise GuestLostError(f"waited {timeout:g} s for QEMU's end")
+
     def transcript(self) -> str:
         """Return all commands and answers so far."""
         return "".join(self._transcript)
@@ -116,6 +127,10 @@ class GuestConsole:
             self._fill(deadline, what)
         line = bytes(self._buffer[:end])
         del self._buffer[: end + 1]
+        if line.endswith(b"gone"):
+            # Said in the agent's place, where its QEMU's end does not close the line.
+            self._gone = True
+            raise GuestLostError(f"QEMU ended, waiting for {what}")
         return line.decode(errors="replace")
 
     def _take(self, count: int, deadline: float, what: str) -> bytes:

@@ -6,8 +6,8 @@ import os
 import sys
 
 from images import boot_disk as disk
-from images import build, manifest, qemus
-from images import xen as nested
+from images import build, qemu_device, qemus
+from images import xen_host as host
 
 from .machine import kernel_words
 
@@ -27,14 +27,23 @@ def qemu(version: str) -> qemus.Qemu:
     return qemus.find(version, report=_report)
 
 
-def xen() -> nested.NestedGuests:
-    """Return the guests of the rig for emulated Xen, built first if they are not there."""
-    return nested.make(report=_report)
+def xen_host() -> build.GuestImage:
+    """Return the guest in which QEMU emulates Xen, built first if it is not there."""
+    return host.make(report=_report)
 
 
-def xen_qemu() -> qemus.Qemu:
-    """Return the QEMU that emulates Xen in that rig."""
-    return qemu(manifest.load().xen.qemu_version)
+def xen_guest() -> build.GuestImage:
+    """Return the plain guest as firmware starts it.
+
+    By PVH it would be another kind of Xen guest, one without the Xen platform device.
+    """
+    plain = guest()
+    return build.GuestImage(plain.bzimage, plain.initramfs, plain.bzimage)
+
+
+def xen_device() -> qemu_device.DeviceModule:
+    """Return the QEMU that emulates Xen, and our device for it, compiled if need be."""
+    return qemu_device.make(report=_report)
 
 
 def wanted_versions() -> tuple[str, ...]:

@@ -6,18 +6,19 @@ read-only, by 9p. What they write lies in the guest's memory and ends with it.
 
 from __future__ import annotations
 
+import contextlib
 import shlex
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from images import qemus
 
-from .errors import GuestLostError, HarnessError
+from .errors import HarnessError
 from .machine import TCG, Machine, MachineSpec
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Mapping, Sequence
     from types import TracebackType
 
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
 #: Nested SVM of TCG; with SMAP the outer kernel would take much longer.
 _CPU = "max,-smap"
 _MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay")
-#: Where it keeps what its processes write; /tmp of that guest, not of the host.
+#: Our file system in it, with a layer of memory over it.
 _ROOT = "/outer"
+#: What its processes write lies in a folder that the host does not have.
+_LOGS = "/outer-logs"
 _SETUP = f"""
 set -e
 mkdir -p /host /memory {_ROOT}
@@ -35,7 +38,8 @@ mount -t 9p -o trans=virtio,version=9p2000.L,ro,cache=loose,msize=512000 host /h
 mount -t tmpfs memory /memory
 mkdir /memory/upper /memory/work
 mount -t overlay -o lowerdir=/host,upperdir=/memory/upper,workdir=/memory/work root {_ROOT}
-for each in dev proc sys tmp run; do mount --bind /$each {_ROOT}/$each; done
+for each in dev proc sys run; do mount --bind /$each {_ROOT}/$each; done
+mkdir {_ROOT}{_LOGS}
 modprobe kvm-amd || modprobe kvm-intel
 test -c /dev/kvm
 """
@@ -48,7 +52,7 @@ class OuterProcess:
     """A program that runs in the outer guest."""
 
     pid: int
-    #: What it writes, as a path of the outer guest.
+    #: What it writes: a path in our file system, as the outer guest sees it.
     log: str
 
 
@@ -81,26 +85,39 @@ class OuterHost:
         return self
 
     def port(self, name: str) -> tuple[socket.socket, str]:
-        """Return our end of a port, a duplicate, and its device in the outer guest."""
+        """Return our end of a port, a duplicate, and its device in the outer guest.
+
+        What is left in it was said by a program that is gone.
+        """
         found = self._machine.console.check(f"grep -l -x {name} /sys/class/virtio-ports/*/name")
-        return self._machine.ports[name].dup(), f"/dev/{Path(found.strip()).parent.name}"
+        ours = self._machine.ports[name].dup()
+        with contextlib.suppress(BlockingIOError):
+            while ours.recv(1 << 16, socket.MSG_DONTWAIT):
+                pass
+        return ours, f"/dev/{Path(found.strip()).parent.name}"
 
     def check(self, command: str, *, timeout: float = 120.0) -> str:
         """Run a shell command in our file system; return what it printed."""
         return self._machine.console.check(_chrooted(["sh", "-c", command], {}), timeout=timeout)
 
     def start(
-        self, command: Sequence[str], *, environment: Mapping[str, str] | None = None
+        self,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str] | None = None,
+        when_gone: str = "/dev/null",
     ) -> OuterProcess:
-        """Start a program that goes on."""
+        """Start a program that goes on; when it ends, the device `when_gone` is told `gone`."""
         self._started += 1
-        log = f"/tmp/{self._started}-{Path(command[0]).name}.log"
-        line = f"{_chrooted(command, environment or {})} </dev/null >{log} 2>&1 & echo $!"
+        log = f"{_LOGS}/{self._started}-{Path(command[0]).name}.log"
+        program = f"{_chrooted(command, environment or {})} </dev/null >{_ROOT}{log} 2>&1"
+        watched = f"({program}) & echo $! >pid; wait $!; echo gone >{when_gone}"
+        line = f"cd /run; rm -f pid; mkfifo pid; ({watched}) >/dev/null 2>&1 & cat /run/pid"
         return OuterProcess(int(self._machine.console.check(line)), log)
 
     def log(self, process: OuterProcess) -> str:
         """Return what it has written."""
-        return self._machine.console.check(f"cat {process.log}")
+        return self.check(f"cat {process.log}")
 
     def wait_for_line(self, process: OuterProcess, text: str, *, timeout: float = 120.0) -> None:
         """Wait until it has written that text.
@@ -120,12 +137,12 @@ class OuterHost:
     def end(self, process: OuterProcess, *, signal: str = "TERM", timeout: float = 60.0) -> None:
         """Send it a signal and wait until it is gone."""
         gone = f"exec tail -s 0.1 --pid={process.pid} -f /dev/null"
-        self.check(f"kill -{signal} {process.pid}; {gone}", timeout=timeout)
+        self.check(f"kill -{signal} {process.pid} 2>/dev/null; {gone}", timeout=timeout)
 
     def evidence(self) -> dict[str, str]:
         """Return what a failed test should leave of it and its processes."""
         try:
-            text = self._machine.console.run("tail -c 20000 /tmp/*.log").output
+            text = self._machine.console.run(f"tail -c 20000 {_ROOT}{_LOGS}/*").output
         except HarnessError as error:
             text = str(error)
         told = {f"outer-{name}": what for name, what in self._machine.evidence().items()}
@@ -152,8 +169,3 @@ def _chrooted(command: Sequence[str], environment: Mapping[str, str]) -> str:
     # The console's shell has a PATH of the guest's.
     path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     return "exec " + shlex.join(["chroot", _ROOT, "/usr/bin/env", path, *words, *command])
-
-
-def lost(what: str, error: Exception) -> GuestLostError:
-    """Return the error that says which guest was lost."""
-    return GuestLostError(f"{what}: {error}")

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 ACCELERATOR = "kvm,xen-version=0x40011,kernel-irqchip=split"
 #: The ports of the outer guest that reach into this one.
 PORTS = ("inner-agent", "inner-monitor")
-_CONSOLE = "/tmp/inner-console.log"
+_CONSOLE = "/outer-logs/inner-console.log"
 _BOOT_TIMEOUT = 240.0
+_GONE_TIMEOUT = 20.0
 _QMP_TIMEOUT = 90.0
 
 
@@ -72,11 +73,13 @@ class XenGuest:
         ]
         # fmt: on
         command = [*self.spec.command_line(), *channels]
-        self._process = self._host.start(command, environment=self._environment)
+        self._process = self._host.start(
+            command, environment=self._environment, when_gone=agent_device
+        )
         self._console = GuestConsole(agent)
         try:
-            self._qmp = Qmp(monitor, timeout=_QMP_TIMEOUT)
             self._boot_id = self._console.wait_ready(timeout=timeout)
+            self._qmp = Qmp(monitor, timeout=_QMP_TIMEOUT)
         except HarnessError as error:
             raise GuestLostError(f"{error}\n{self._last_words()}") from None
         self.boot_seconds = time.monotonic() - began
@@ -117,6 +120,7 @@ class XenGuest:
             self._host.end(self._process, signal="KILL")
             self._process = None
         if self._console is not None:
+            self._console.wait_gone(timeout=_GONE_TIMEOUT)
             self._console.close()
             self._console = None
 
