@@ -71,42 +71,96 @@ static enum xenbus_state lun_guest_state(XenVscsi *s, XenVscsiLun *lun)
     return state;
 }
 
-XenVscsiLun *xen_vscsi_lun_find(XenVscsi *s, uint16_t channel,
-                                uint16_t target, uint16_t lun)
+/* The LUN at that place, unless it is on its way out. */
+static XenVscsiLun *lun_at(XenVscsi *s, const VscsiLun *told)
 {
     XenVscsiLun *each;
 
     QTAILQ_FOREACH(each, &s->luns, next) {
-        if (each->channel == channel && each->target == target &&
-            each->lun == lun && each->state < XenbusStateClosing) {
+        if (each->channel == le16_to_cpu(told->channel) &&
+            each->target == le16_to_cpu(told->target) &&
+            each->lun == le16_to_cpu(told->lun) &&
+            each->state < XenbusStateClosing) {
             return each;
         }
     }
     return NULL;
 }
 
-void xen_vscsi_lun_add(XenVscsi *s, uint16_t channel, uint16_t target,
-                       uint16_t lun, const char *name)
+static void lun_remove(XenVscsi *s, XenVscsiLun *lun)
+{
+    if (lun->state == XenbusStateInitialising) {
+        /* The guest was never told to look at it. */
+        xen_vscsi_link_tell_lun(s, lun, VSCSI_LUN_REMOVED);
+        lun_destroy(s, lun);
+    } else {
+        lun_set_state(s, lun, XenbusStateClosing);
+    }
+}
+
+static void lun_add(XenVscsi *s, const VscsiLun *told, const char *name)
 {
     XenVscsiLun *made = g_new0(XenVscsiLun, 1);
 
     made->number = s->next_number++;
-    made->channel = channel;
-    made->target = target;
-    made->lun = lun;
+    made->id = le32_to_cpu(told->id);
+    made->channel = le16_to_cpu(told->channel);
+    made->target = le16_to_cpu(told->target);
+    made->lun = le16_to_cpu(told->lun);
     made->name = g_strdup(name);
+    made->seen = true;
     QTAILQ_INSERT_TAIL(&s->luns, made, next);
     lun_write(s, made);
 }
 
-void xen_vscsi_lun_remove(XenVscsi *s, XenVscsiLun *lun)
+void xen_vscsi_lun_attached(XenVscsi *s, const VscsiLun *told)
 {
-    if (lun->state == XenbusStateInitialising) {
-        /* The guest was never told to look at it. */
-        xen_vscsi_link_tell_lun(s, lun, XenbusStateClosed);
-        lun_destroy(s, lun);
-    } else {
-        lun_set_state(s, lun, XenbusStateClosing);
+    g_autofree char *name = g_strndup(told->name, sizeof(told->name));
+    XenVscsiLun *known = lun_at(s, told);
+
+    if (known && !strcmp(known->name, name)) {
+        /* Another back-end calls the same thing by another number. */
+        known->id = le32_to_cpu(told->id);
+        known->seen = true;
+        if (known->state == XenbusStateConnected) {
+            xen_vscsi_link_tell_lun(s, known, VSCSI_LUN_CONNECTED);
+        }
+        return;
+    }
+    if (known) {
+        lun_remove(s, known);
+    }
+    lun_add(s, told, name);
+}
+
+void xen_vscsi_lun_detached(XenVscsi *s, uint32_t id)
+{
+    XenVscsiLun *each, *next;
+
+    QTAILQ_FOREACH_SAFE(each, &s->luns, next, next) {
+        if (each->id == id && each->state < XenbusStateClosing) {
+            lun_remove(s, each);
+        }
+    }
+}
+
+void xen_vscsi_luns_unsee(XenVscsi *s)
+{
+    XenVscsiLun *lun;
+
+    QTAILQ_FOREACH(lun, &s->luns, next) {
+        lun->seen = false;
+    }
+}
+
+void xen_vscsi_luns_sweep(XenVscsi *s)
+{
+    XenVscsiLun *lun, *next;
+
+    QTAILQ_FOREACH_SAFE(lun, &s->luns, next, next) {
+        if (!lun->seen && lun->state < XenbusStateClosing) {
+            lun_remove(s, lun);
+        }
     }
 }
 
@@ -141,7 +195,7 @@ void xen_vscsi_luns_release(XenVscsi *s)
     QTAILQ_FOREACH(lun, &s->luns, next) {
         if (lun->state == XenbusStateClosing) {
             lun_set_state(s, lun, XenbusStateClosed);
-            xen_vscsi_link_tell_lun(s, lun, XenbusStateClosed);
+            xen_vscsi_link_tell_lun(s, lun, VSCSI_LUN_REMOVED);
         }
     }
 }
@@ -161,7 +215,9 @@ void xen_vscsi_luns_settle(XenVscsi *s)
             enum xenbus_state said = lun_guest_state(s, lun);
 
             lun_set_state(s, lun, XenbusStateConnected);
-            xen_vscsi_link_tell_lun(s, lun, said);
+            xen_vscsi_link_tell_lun(s, lun,
+                                    said == XenbusStateClosed
+                                    ? VSCSI_LUN_FAILED : VSCSI_LUN_CONNECTED);
         }
     }
 }
@@ -172,7 +228,7 @@ void xen_vscsi_luns_reset(XenVscsi *s)
 
     QTAILQ_FOREACH_SAFE(lun, &s->luns, next, next) {
         if (lun->state == XenbusStateClosing) {
-            xen_vscsi_link_tell_lun(s, lun, XenbusStateClosed);
+            xen_vscsi_link_tell_lun(s, lun, VSCSI_LUN_REMOVED);
             lun_destroy(s, lun);
         } else if (lun->state == XenbusStateClosed) {
             lun_destroy(s, lun);

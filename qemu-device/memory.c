@@ -9,6 +9,7 @@
  */
 #include "qemu/osdep.h"
 #include "qapi/error.h"
+#include "exec/address-spaces.h"
 #include "exec/cpu-common.h"
 #include "exec/memory.h"
 #include "exec/ramblock.h"
@@ -93,6 +94,7 @@ static int find_grant_table(RAMBlock *block, void *opaque)
     }
     found->size = qemu_ram_get_used_length(block);
     found->offset = block->fd_offset;
+    found->host = qemu_ram_get_host_addr(block);
     found->fd = qemu_ram_is_shared(block) ? qemu_ram_get_fd(block) : -1;
     return 1;
 }
@@ -109,4 +111,13 @@ bool xen_vscsi_grant_table(XenVscsiRegion *region, Error **errp)
         return false;
     }
     return true;
+}
+
+bool xen_vscsi_memory_check(Error **errp)
+{
+    XenVscsiMemory table;
+    XenVscsiRegion grants;
+
+    return xen_vscsi_memory_collect(&table, errp) &&
+           xen_vscsi_grant_table(&grants, errp);
 }
