@@ -12,7 +12,7 @@ from .scsi import sense
 from .scsi.request import ManagementOutcome, Service, TaskFunction, TaskManagement
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from .devices.gates import Keeper
     from .devices.unit import AttachableUnit
@@ -103,16 +103,28 @@ class Tasks:
 
     async def abort_all(self, service: Service) -> ManagementOutcome:
         """End the commands of all attachments; FAILED as `abort`."""
-        attachments = tuple(self.attached.values())
+        return await self._abort_these(tuple(self.attached.values()), service)
+
+    async def _abort_these(
+        self, attachments: Sequence[Attachment], service: Service
+    ) -> ManagementOutcome:
         return _together([await self.abort(one, service) for one in attachments])
 
-    async def lose_nexus(self, code: sense.SenseCode, *, always: bool) -> None:
-        """Have all units give up what ends with the nexus (SAM-5 6.3.4), and say so by `code`.
+    async def lose_nexus(
+        self,
+        code: sense.SenseCode,
+        *,
+        always: bool,
+        attachments: Sequence[Attachment] | None = None,
+    ) -> None:
+        """Have units give up what ends with the nexus (SAM-5 6.3.4), and say so by `code`.
 
-        Without `always` only those say it that had something to give up.
+        All units, if not those of some attachments only. Without `always` only those say it that
+        had something to give up.
         """
         nexus = self._host.nexus
-        for unit in {id(one.unit): one.unit for one in self.attached.values()}.values():
+        those = tuple(self.attached.values()) if attachments is None else attachments
+        for unit in {id(one.unit): one.unit for one in those}.values():
             if await unit.nexus_lost(nexus) or always:
                 await unit.attend(code, nexus=nexus)
 
@@ -127,7 +139,7 @@ class Tasks:
     async def manage(self, task: TaskManagement) -> ManagementOutcome:
         """Carry out a task management function (SAM-5 7)."""
         if task.function is TaskFunction.I_T_NEXUS_RESET:
-            return await self._reset_nexus()
+            return await self._reset_nexus(task.target)
         found = self.find(task.target, task.lun)
         if isinstance(found, ManagementOutcome):
             return found
@@ -169,9 +181,14 @@ class Tasks:
         outcomes = [await host.abort_unit(address, service) for host, address in places]
         return _together(outcomes)
 
-    async def _reset_nexus(self) -> ManagementOutcome:
-        outcome = await self.abort_all(Service.RESET)
-        await self.lose_nexus(sense.I_T_NEXUS_LOSS, always=True)
+    async def _reset_nexus(self, target: int) -> ManagementOutcome:
+        # Each target has a port of its own, and so a nexus of its own with the guest (SAM-5
+        # 4.7.1; virtio 1.2, 5.6.6.2: the LUN field says whose). QEMU resets that target alone too.
+        here = tuple(one for one in self.attached.values() if one.address.target == target)
+        if not here:
+            return ManagementOutcome.BAD_TARGET
+        outcome = await self._abort_these(here, Service.RESET)
+        await self.lose_nexus(sense.I_T_NEXUS_LOSS, always=True, attachments=here)
         return outcome
 
 

@@ -158,11 +158,9 @@ class Example:
         """Whether the command must have ended when that function is answered."""
         submitted, _ = self.commands[tag]
         match act.function:
-            case 4:
-                return True
             case 0:
                 return (act.target, act.tag) == (submitted.target, tag)
-            case 1 | 3 | 5:
+            case 1 | 3 | 4 | 5:
                 return act.target == submitted.target
             case _:
                 return False
@@ -175,8 +173,7 @@ class Example:
         else:
             legal = {fe.FUNCTION_COMPLETE}
         if act.target == 9:
-            # A nexus is reset whatever target is named: it is the same for all.
-            legal = {fe.BAD_TARGET, fe.FUNCTION_REJECTED, fe.FUNCTION_COMPLETE}
+            legal = {fe.BAD_TARGET, fe.FUNCTION_REJECTED}
         assert answer in legal, act
         if act.function == QUERY_TASK and act.target == HELD and answer in legal:
             submitted = self.commands.get(act.tag)

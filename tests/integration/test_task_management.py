@@ -84,13 +84,15 @@ def test_a_lun_reset_is_told_by_a_unit_attention(guest: FrontEnd) -> None:
     assert guest.scsi(1, 0, cdb.read_10(0, 1), data_in=512).good
 
 
-def test_an_i_t_nexus_reset_ends_everything(guest: FrontEnd) -> None:
+def test_an_i_t_nexus_reset_ends_everything_of_its_target(guest: FrontEnd) -> None:
     held = guest.submit(0, 0, cdb.read_10(0, 1), data_in=512)
-    assert guest.tmf(I_T_NEXUS_RESET, 0, 0) == FUNCTION_COMPLETE
+    assert guest.tmf(I_T_NEXUS_RESET, 1, 0) == FUNCTION_COMPLETE
+    assert not guest.is_done(held)
+    assert guest.scsi(1, 0, bytes(6)).sense_code == (6, 0x29, 7)
+    assert guest.tmf(I_T_NEXUS_RESET, 0, 5) == FUNCTION_COMPLETE  # whatever LUN is named
     assert guest.wait(held).response == RESET_RESPONSE
-    for target in (0, 1):
-        told = guest.scsi(target, 0, bytes(6))
-        assert told.sense_code[:2] == (6, 0x29)
+    assert guest.scsi(0, 0, bytes(6)).sense_code == (6, 0x29, 7)
+    assert guest.scsi(1, 0, bytes(6)).good
 
 
 def test_query_task(guest: FrontEnd) -> None:
@@ -105,6 +107,7 @@ def test_query_task(guest: FrontEnd) -> None:
 
 def test_what_is_not_there_and_what_is_not_known(guest: FrontEnd) -> None:
     assert guest.tmf(LUN_RESET, 9, 0) == BAD_TARGET
+    assert guest.tmf(I_T_NEXUS_RESET, 9, 0) == BAD_TARGET
     assert guest.tmf(LUN_RESET, 0, 9) == INCORRECT_LUN
     assert guest.tmf(CLEAR_ACA, 0, 0) == FUNCTION_REJECTED
     assert guest.tmf(99, 0, 0) == FUNCTION_REJECTED

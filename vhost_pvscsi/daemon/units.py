@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 from concurrent.futures import ThreadPoolExecutor
@@ -114,17 +113,17 @@ class Units:
             physical_block_size=max(backing.physical_block_size, spec.options.block_size),
         )
 
-        async def flush() -> None:
-            await asyncio.to_thread(backing.flush)
-
         async def find_runs(start: int, end: int, most: int) -> allocation.Runs:
             granule = spec.options.block_size
-            find = partial(allocation.find_runs, granule=granule, most=most)
-            return await asyncio.to_thread(find, backing.fd, start, end)
+            return await backing.on_thread(
+                partial(allocation.find_runs, start=start, end=end, granule=granule, most=most)
+            )
 
         # The kernel does not tell of holes in a block device.
         find = None if backing.block_device else find_runs
-        return self._disk(spec, backing.identity_source, geometry, medium, held, flush, find)
+        return self._disk(
+            spec, backing.identity_source, geometry, medium, held, backing.flush, find
+        )
 
     def _in_memory(self, spec: LunSpec, held: contextlib.ExitStack) -> EmulatedDisk:
         assert spec.size is not None  # pdev.py gives every RAM and NULL one

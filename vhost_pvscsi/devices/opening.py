@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ctypes
 import errno
@@ -12,7 +13,7 @@ import stat
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from vhost_pvscsi.errors import ConfigurationError, DeviceBusyError, DeviceError
 
@@ -20,7 +21,10 @@ from . import locking
 from .pdev import Cache, Kind, LunSpec, check_size
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
+
+Result = TypeVar("Result")
 
 #: Linux, include/uapi/linux/fs.h.
 _BLKGETSIZE64 = 0x80081272
@@ -59,9 +63,30 @@ class Backing:
                 os.close(fd)
         self.fd = self.scratch_fd = -1
 
-    def flush(self) -> None:
+    async def on_thread(self, work: Callable[[int], Result]) -> Result:
+        """Give a descriptor to work that may wait, on a thread.
+
+        A thread cannot be stopped: where the caller is cancelled the work goes on, and the unit
+        may be detached meanwhile. So it has a descriptor of its own: the number of the unit's may
+        be another file's by then.
+
+        Raises:
+            OSError: there is no descriptor to be had; and whatever `work` raises.
+        """
+        own = os.dup(self.fd)
+
+        def run() -> Result:
+            try:
+                return work(own)
+            finally:
+                os.close(own)
+
+        # A call that has not begun could still be cancelled, and `own` would never be closed.
+        return await asyncio.shield(asyncio.to_thread(run))
+
+    async def flush(self) -> None:
         """Make all that was written stable. Raises OSError."""
-        os.fdatasync(self.fd)
+        await self.on_thread(os.fdatasync)
 
     def __enter__(self) -> Self:
         return self

@@ -262,15 +262,18 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class _Shape:
-    """The layout of a payload and the value it becomes. Their field names are the same."""
+class Shape:
+    """The layout of a payload and the value it becomes. Their field names are the same.
+
+    The shapes of payloads that both socket protocols have are public.
+    """
 
     layout: Any  # construct has no types
-    make: Callable[[Container], Body]
+    make: Callable[[Container], Any]  # one of the values
     descriptors: range = range(1)  # how many may come along; none
 
 
-_HEADER = Struct("request" / Int32ul, "flags" / Int32ul, "size" / Int32ul)
+HEADER = Struct("request" / Int32ul, "flags" / Int32ul, "size" / Int32ul)
 
 _REGION = Struct(
     "guest_address" / Int64ul,
@@ -284,13 +287,13 @@ def _region(fields: Container) -> MemoryRegion:
     return MemoryRegion(fields.guest_address, fields.size, fields.user_address, fields.offset)
 
 
-_NOTHING = _Shape(Struct(Terminated), lambda _: Nothing())
-_NUMBER = _Shape(Struct("value" / Int64ul, Terminated), lambda c: Number(c.value))
-_STATE = _Shape(
+NOTHING = Shape(Struct(Terminated), lambda _: Nothing())
+NUMBER = Shape(Struct("value" / Int64ul, Terminated), lambda c: Number(c.value))
+STATE = Shape(
     Struct("index" / Int32ul, "value" / Int32ul, Terminated),
     lambda c: VringState(c.index, c.value),
 )
-_ADDRESS = _Shape(
+ADDRESS = Shape(
     Struct(
         "index" / Int32ul,
         "flags" / Int32ul,
@@ -302,7 +305,7 @@ _ADDRESS = _Shape(
     ),
     lambda c: VringAddress(c.index, c.flags, c.descriptor, c.used, c.available, c.log),
 )
-_FILE = _Shape(
+FILE = Shape(
     Struct(
         "word"  # a u64: the index in bits 0 to 7, bit 8 set where no descriptor comes
         / ByteSwapped(
@@ -317,7 +320,7 @@ _FILE = _Shape(
     lambda c: VringFile(c.word.index, c.word.no_descriptor),
     descriptors=range(2),
 )
-_TABLE = _Shape(
+TABLE = Shape(
     Struct(
         "count" / Rebuild(Int32ul, len_(this.regions)),
         "count_of_at_most_8" / Check(this.count <= MAX_TABLE_REGIONS),
@@ -329,40 +332,40 @@ _TABLE = _Shape(
     descriptors=range(MAX_TABLE_REGIONS + 1),
 )
 _SLOT_LAYOUT = Struct(Padding(8), "region" / _REGION, Terminated)
-_ADD_SLOT = _Shape(_SLOT_LAYOUT, lambda c: MemorySlot(_region(c.region)), range(1, 2))
+ADD_SLOT = Shape(_SLOT_LAYOUT, lambda c: MemorySlot(_region(c.region)), range(1, 2))
 # The descriptor is of no use, but front-ends have sent one (vhost-user.rst, REM_MEM_REG).
-_REMOVE_SLOT = _Shape(_SLOT_LAYOUT, lambda c: MemorySlot(_region(c.region)), range(2))
-_SOCKET = _Shape(Struct(Terminated), lambda _: Nothing(), range(1, 2))
+REMOVE_SLOT = Shape(_SLOT_LAYOUT, lambda c: MemorySlot(_region(c.region)), range(2))
+SOCKET = Shape(Struct(Terminated), lambda _: Nothing(), range(1, 2))
 
 #: Payloads of the requests that this back-end knows. Of the others it offers no feature.
-_REQUESTS: dict[Kind, _Shape] = {
-    Kind.GET_FEATURES: _NOTHING,
-    Kind.SET_FEATURES: _NUMBER,
-    Kind.SET_OWNER: _NOTHING,
-    Kind.RESET_OWNER: _NOTHING,
-    Kind.SET_MEM_TABLE: _TABLE,
-    Kind.SET_VRING_NUM: _STATE,
-    Kind.SET_VRING_ADDR: _ADDRESS,
-    Kind.SET_VRING_BASE: _STATE,
-    Kind.GET_VRING_BASE: _STATE,
-    Kind.SET_VRING_KICK: _FILE,
-    Kind.SET_VRING_CALL: _FILE,
-    Kind.SET_VRING_ERR: _FILE,
-    Kind.GET_PROTOCOL_FEATURES: _NOTHING,
-    Kind.SET_PROTOCOL_FEATURES: _NUMBER,
-    Kind.GET_QUEUE_NUM: _NOTHING,
-    Kind.SET_VRING_ENABLE: _STATE,
-    Kind.SET_BACKEND_REQ_FD: _SOCKET,
-    Kind.RESET_DEVICE: _NOTHING,
-    Kind.GET_MAX_MEM_SLOTS: _NOTHING,
-    Kind.ADD_MEM_REG: _ADD_SLOT,
-    Kind.REM_MEM_REG: _REMOVE_SLOT,
-    Kind.SET_STATUS: _NUMBER,
-    Kind.GET_STATUS: _NOTHING,
+_REQUESTS: dict[Kind, Shape] = {
+    Kind.GET_FEATURES: NOTHING,
+    Kind.SET_FEATURES: NUMBER,
+    Kind.SET_OWNER: NOTHING,
+    Kind.RESET_OWNER: NOTHING,
+    Kind.SET_MEM_TABLE: TABLE,
+    Kind.SET_VRING_NUM: STATE,
+    Kind.SET_VRING_ADDR: ADDRESS,
+    Kind.SET_VRING_BASE: STATE,
+    Kind.GET_VRING_BASE: STATE,
+    Kind.SET_VRING_KICK: FILE,
+    Kind.SET_VRING_CALL: FILE,
+    Kind.SET_VRING_ERR: FILE,
+    Kind.GET_PROTOCOL_FEATURES: NOTHING,
+    Kind.SET_PROTOCOL_FEATURES: NUMBER,
+    Kind.GET_QUEUE_NUM: NOTHING,
+    Kind.SET_VRING_ENABLE: STATE,
+    Kind.SET_BACKEND_REQ_FD: SOCKET,
+    Kind.RESET_DEVICE: NOTHING,
+    Kind.GET_MAX_MEM_SLOTS: NOTHING,
+    Kind.ADD_MEM_REG: ADD_SLOT,
+    Kind.REM_MEM_REG: REMOVE_SLOT,
+    Kind.SET_STATUS: NUMBER,
+    Kind.GET_STATUS: NOTHING,
 }
 
 #: Requests whose reply is no u64.
-_REPLIES: dict[Kind, _Shape] = {Kind.GET_VRING_BASE: _STATE}
+_REPLIES: dict[Kind, Shape] = {Kind.GET_VRING_BASE: STATE}
 
 
 def parse_header(data: bytes) -> Header:
@@ -372,7 +375,7 @@ def parse_header(data: bytes) -> Header:
         ProtocolError: the version is not 1, or it says that it is a reply.
     """
     try:
-        fields = _HEADER.parse(data)
+        fields = HEADER.parse(data)
     except ConstructError as error:
         raise ProtocolError(f"message header: {error}") from error
     header = Header(fields.request, fields.flags, fields.size)
@@ -422,22 +425,31 @@ def check_descriptors(message: Message, count: int) -> None:
             wanted = range(1) if no_descriptor else range(1, 2)
         case _:
             wanted = _REQUESTS[message.kind].descriptors
+    check_count(message.kind.name, count, wanted)
+
+
+def check_count(name: str, count: int, wanted: range) -> None:
+    """Refuse a number of descriptors that a message of that name does not carry.
+
+    Raises:
+        ProtocolError: it is not one of `wanted`.
+    """
     if count not in wanted:
         limits = f"{wanted[0]}" if len(wanted) == 1 else f"{wanted[0]} to {wanted[-1]}"
-        raise ProtocolError(f"{message.kind.name}: {count} descriptors came with it, not {limits}")
+        raise ProtocolError(f"{name}: {count} descriptors came with it, not {limits}")
 
 
 def encode(message: Message) -> bytes:
     """Build the bytes of a request or a reply."""
-    shape = _REPLIES.get(message.kind, _NUMBER) if message.reply else _REQUESTS[message.kind]
+    shape = _REPLIES.get(message.kind, NUMBER) if message.reply else _REQUESTS[message.kind]
     fields = asdict(message.body)
-    payload: bytes = shape.layout.build({"word": fields} if shape is _FILE else fields)
+    payload: bytes = shape.layout.build({"word": fields} if shape is FILE else fields)
     flags = VERSION
     if message.reply:
         flags |= HeaderFlag.REPLY
     if message.need_reply:
         flags |= HeaderFlag.NEED_REPLY
-    header: bytes = _HEADER.build({"request": message.kind, "flags": flags, "size": len(payload)})
+    header: bytes = HEADER.build({"request": message.kind, "flags": flags, "size": len(payload)})
     return header + payload
 
 

@@ -1,10 +1,12 @@
 """Opening images: what the engine is told, and what a person is told."""
 
+import asyncio
 import errno
 import os
 import shutil
 import socket
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -26,21 +28,56 @@ def image(tmp_path):
     return path
 
 
-def test_an_image_is_measured(image):
+def descriptors():
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def test_an_image_is_measured(image):
     with open_backing(spec(image)) as backing:
         assert (backing.size, backing.read_only, backing.block_device) == (1 << 20, False, False)
         assert (backing.direct, backing.sync_writes) == (False, False)
         assert backing.identity_source == f"file:{image}"
         assert os.pwrite(backing.fd, b"x" * 512, 0) == 512
-        backing.flush()
+        await backing.flush()
+
+
+async def test_work_on_a_thread_keeps_its_file_when_the_unit_goes(image):
+    began, closed = threading.Event(), threading.Event()
+
+    def work(fd):
+        began.set()
+        assert closed.wait(10), "the unit was not closed within 10 s"
+        return os.fstat(fd).st_ino
+
+    backing = open_backing(spec(image))
+    caller = asyncio.ensure_future(backing.on_thread(work))
+    assert await asyncio.to_thread(began.wait, 10), "the work did not begin within 10 s"
+    backing.close()
+    closed.set()
+    assert await caller == image.stat().st_ino
+
+
+async def test_work_whose_caller_is_cancelled_gives_its_descriptor_back(image):
+    with open_backing(spec(image)) as backing:
+        before = descriptors()
+        go_on = threading.Event()
+        caller = asyncio.ensure_future(backing.on_thread(lambda _fd: go_on.wait(10)))
+        await asyncio.sleep(0)
+        caller.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+        assert descriptors() == before + 1
+        go_on.set()
+        await asyncio.get_running_loop().shutdown_default_executor()
+        assert descriptors() == before
 
 
 def test_descriptors_are_given_back(image):
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = descriptors()
     backing = open_backing(spec(image))
     backing.close()
     backing.close()
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert descriptors() == before
 
 
 def test_a_scratch_file_lies_beside_the_image_without_a_name(image):
