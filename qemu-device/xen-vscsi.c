@@ -181,7 +181,10 @@ static void xen_vscsi_realize(XenDevice *xendev, Error **errp)
     xen_device_backend_printf(xendev, "feature-host", "%u", 0);
     xen_device_backend_printf(xendev, "feature-sg-grant", "%u",
                               XEN_VSCSI_SG_GRANT);
-    xen_vscsi_channel_open(s);
+    xen_vscsi_watch_open(s, errp);
+    if (s->watch) {
+        xen_vscsi_channel_open(s);
+    }
 }
 
 static void xen_vscsi_unrealize(XenDevice *xendev)
@@ -192,6 +195,7 @@ static void xen_vscsi_unrealize(XenDevice *xendev)
     s->link = XEN_VSCSI_LINK_DOWN;
     xen_vscsi_channel_close(s);
     xen_vscsi_notices_close(s);
+    xen_vscsi_watch_close(s);
     xen_vscsi_ring_unbind(s);
     xen_vscsi_luns_free(s);
     xen_vscsi_inflight_close(s);

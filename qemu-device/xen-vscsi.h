@@ -128,6 +128,7 @@ struct XenVscsi {
     unsigned int next_number;
     XenVscsiRing ring;
     XenVscsiInflight inflight;
+    struct qemu_xs_watch *watch;
     bool closing_seen;
 };
 
@@ -163,6 +164,10 @@ bool xen_vscsi_link_start(XenVscsi *s, Error **errp);
 void xen_vscsi_link_stop(XenVscsi *s);
 /* The ring is replaced: what was in flight in the old one is of no interest. */
 void xen_vscsi_link_abandon(XenVscsi *s);
+
+/* watch.c */
+void xen_vscsi_watch_open(XenVscsi *s, Error **errp);
+void xen_vscsi_watch_close(XenVscsi *s);
 
 /* inflight.c */
 bool xen_vscsi_inflight_open(XenVscsi *s, Error **errp);

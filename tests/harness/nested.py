@@ -44,7 +44,7 @@ modprobe kvm-amd || modprobe kvm-intel
 test -c /dev/kvm
 """
 #: Under two emulations, on a machine that others use too.
-_BOOT_TIMEOUT = 240.0
+_BOOT_TIMEOUT = 600.0
 
 
 @dataclass(frozen=True, slots=True)

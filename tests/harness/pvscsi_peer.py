@@ -27,6 +27,7 @@ _SG_GRANT = 0x80
 _BLOCK, _BLOCKS = 512, 16384
 _DID_ERROR, _DID_NO_CONNECT = 7 << 16, 1 << 16
 _PINS_AT = 8192
+_INVALID_COMMAND = bytes.fromhex("70 00 05 00000000 0a 00000000 20 00 00000000")
 
 
 @dataclass(slots=True)
@@ -111,7 +112,7 @@ class Peer:
         head, fds, _, _ = socket.recv_fds(connection, 12, 8)
         if not head:
             return False
-        request, flags, size = struct.unpack("<III", head)
+        size = struct.unpack("<III", head)[2]
         payload = b""
         while len(payload) < size:
             payload += connection.recv(size - len(payload))
@@ -200,7 +201,9 @@ class Peer:
                 return
 
     def _answer(self, slot):
-        rqid, act, length, cdb, _, channel, target, lun, _, way, segments = _REQUEST.unpack_from(slot)
+        rqid, act, length, cdb, _, channel, target, lun, _, way, segments = _REQUEST.unpack_from(
+            slot
+        )
         result, sense, residual = 0, b"", 0
         try:
             disk = next(
@@ -214,7 +217,10 @@ class Peer:
             if act != 1:
                 result = 0x2002
             elif data is None:
-                result, sense = 2, bytes((0x70, 0, 5, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x20, 0, 0, 0, 0, 0))
+                result, sense = (
+                    2,
+                    bytes((0x70, 0, 5, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x20, 0, 0, 0, 0, 0)),
+                )
             elif way == 2:
                 residual = self._give(places, data)
         except StopIteration:

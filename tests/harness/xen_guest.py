@@ -22,7 +22,7 @@ ACCELERATOR = "kvm,xen-version=0x40011,kernel-irqchip=split"
 #: The ports of the outer guest that reach into this one.
 PORTS = ("inner-agent", "inner-monitor")
 _CONSOLE = "/outer-logs/inner-console.log"
-_BOOT_TIMEOUT = 240.0
+_BOOT_TIMEOUT = 600.0
 _GONE_TIMEOUT = 20.0
 _QMP_TIMEOUT = 90.0
 
