@@ -8,8 +8,9 @@ set -eu
 module=$1
 shift
 missing=$({
-    nm -D --undefined-only "$module" | sed -n 's/^ *U \([^@]*\).*/\1/p' | sort -u
-    nm -D --defined-only "$@" 2>/dev/null | sed -n 's/^[0-9a-f]* [^U] \([^@]*\).*/\1/p' | sort -u |
+    nm -D --undefined-only "$module" | sed -n 's/^ *[Uwv] \([^@]*\).*/\1/p' |
+        grep -v -e '^_ITM_' -e '^__gmon_start__$' | sort -u
+    nm -D --defined-only "$@" 2>/dev/null | sed -n 's/^[0-9a-f]* [^Uwv] \([^@]*\).*/\1/p' | sort -u |
         sed 'p'
 } | sort | uniq -u)
 # Names that only they have come twice, names that both have three times.

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * LUNs as xenstore shows them to the guest: backend/vscsi/DOMID/VHOST/vscsi-devs/dev-N.
+ * LUNs as xenstore shows them to the guest, as vscsi-devs/dev-N.
  *
  * Each has a state of its own beside that of the device. A LUN begins in
  * Initialising and is offered in Initialised; the guest scans it, writes what

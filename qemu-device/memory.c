@@ -38,7 +38,7 @@ static bool table_add(XenVscsiMemory *table, MemoryRegionSection *section,
     XenVscsiRegion *region = &table->regions[table->count];
 
     if (qemu_ram_get_fd(block) < 0 || !qemu_ram_is_shared(block)) {
-        /* Firmware's pages, perhaps; the RAM that matters is looked at below. */
+        /* Firmware's pages, perhaps; see below for the RAM that matters. */
         return true;
     }
     if (table->count == XEN_VSCSI_REGIONS) {

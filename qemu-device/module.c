@@ -17,7 +17,6 @@
 #include <unistd.h>
 
 #include "built-for.h"
-#include "module.h"
 
 #define ID_MAX 64
 
@@ -68,10 +67,10 @@ static int find_build_id(struct dl_phdr_info *program, size_t size, void *opaque
 }
 
 /*
- * With the other constructors of type_init() in this process, so before any of them does harm:
- * a program that is not the right one is ended here, in its own start.
+ * Before the constructors of type_init() in this module, and before the
+ * program's own start: one that is not the right one is ended here.
  */
-static void __attribute__((constructor)) xen_vscsi_module_load(void)
+static void __attribute__((constructor(101))) xen_vscsi_module_load(void)
 {
     BuildId id = { 0 };
 
@@ -87,5 +86,4 @@ static void __attribute__((constructor)) xen_vscsi_module_load(void)
                 program_invocation_name, id.text[0] ? "build-id " : "no build-id", id.text);
         _exit(EXIT_FAILURE);
     }
-    xen_vscsi_register();
 }

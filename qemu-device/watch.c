@@ -9,6 +9,8 @@
  * the driver is unbound, and a driver that is bound again gets EEXIST and
  * fails. With the bus's watch out of the way the guest's is the first.
  *
+ * In QEMU's tree the fault is mended instead (patches/), and this file is not.
+ *
  * What the bus's watch did is done by its watch of `online`, which has the same
  * handler, whenever that node is written. Ours is on the folder of both.
  */
@@ -33,7 +35,7 @@ static void on_change(void *opaque, const char *path)
     }
 }
 
-void xen_vscsi_watch_open(XenVscsi *s, Error **errp)
+bool xen_vscsi_watch_open(XenVscsi *s, Error **errp)
 {
     XenDevice *xendev = &s->xendev;
 
@@ -41,6 +43,7 @@ void xen_vscsi_watch_open(XenVscsi *s, Error **errp)
     xendev->backend_state_watch = NULL;
     s->watch = xs_node_watch(xendev->xsh, "", xendev->backend_path,
                              on_change, s, errp);
+    return s->watch;
 }
 
 void xen_vscsi_watch_close(XenVscsi *s)

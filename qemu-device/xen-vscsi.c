@@ -20,7 +20,6 @@
 #include "hw/qdev-properties-system.h"
 #include "hw/xen/xen-backend.h"
 
-#include "module.h"
 #include "xen-vscsi.h"
 
 static enum xenbus_state own_state(XenVscsi *s)
@@ -181,10 +180,12 @@ static void xen_vscsi_realize(XenDevice *xendev, Error **errp)
     xen_device_backend_printf(xendev, "feature-host", "%u", 0);
     xen_device_backend_printf(xendev, "feature-sg-grant", "%u",
                               XEN_VSCSI_SG_GRANT);
-    xen_vscsi_watch_open(s, errp);
-    if (s->watch) {
-        xen_vscsi_channel_open(s);
+#ifdef XEN_VSCSI_MODULE
+    if (!xen_vscsi_watch_open(s, errp)) {
+        return;
     }
+#endif
+    xen_vscsi_channel_open(s);
 }
 
 static void xen_vscsi_unrealize(XenDevice *xendev)
@@ -195,7 +196,9 @@ static void xen_vscsi_unrealize(XenDevice *xendev)
     s->link = XEN_VSCSI_LINK_DOWN;
     xen_vscsi_channel_close(s);
     xen_vscsi_notices_close(s);
+#ifdef XEN_VSCSI_MODULE
     xen_vscsi_watch_close(s);
+#endif
     xen_vscsi_ring_unbind(s);
     xen_vscsi_luns_free(s);
     xen_vscsi_inflight_close(s);
@@ -271,18 +274,16 @@ static const XenBackendInfo xen_vscsi_backend = {
     .destroy = xen_vscsi_backend_destroy,
 };
 
-static void xen_vscsi_register_type(void)
+static void xen_vscsi_register_types(void)
 {
     type_register_static(&xen_vscsi_type);
 }
+
+type_init(xen_vscsi_register_types)
 
 static void xen_vscsi_register_backend(void)
 {
     xen_backend_register(&xen_vscsi_backend);
 }
 
-void xen_vscsi_register(void)
-{
-    register_module_init(xen_vscsi_register_type, MODULE_INIT_QOM);
-    register_module_init(xen_vscsi_register_backend, MODULE_INIT_XEN_BACKEND);
-}
+xen_backend_init(xen_vscsi_register_backend);

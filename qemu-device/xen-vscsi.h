@@ -128,7 +128,9 @@ struct XenVscsi {
     unsigned int next_number;
     XenVscsiRing ring;
     XenVscsiInflight inflight;
+#ifdef XEN_VSCSI_MODULE
     struct qemu_xs_watch *watch;
+#endif
     bool closing_seen;
 };
 
@@ -165,9 +167,11 @@ void xen_vscsi_link_stop(XenVscsi *s);
 /* The ring is replaced: what was in flight in the old one is of no interest. */
 void xen_vscsi_link_abandon(XenVscsi *s);
 
+#ifdef XEN_VSCSI_MODULE
 /* watch.c */
-void xen_vscsi_watch_open(XenVscsi *s, Error **errp);
+bool xen_vscsi_watch_open(XenVscsi *s, Error **errp);
 void xen_vscsi_watch_close(XenVscsi *s);
+#endif
 
 /* inflight.c */
 bool xen_vscsi_inflight_open(XenVscsi *s, Error **errp);
