@@ -215,6 +215,29 @@ class Engine:
             ValueError: size is no power of two up to 1024, or an address is outside memory
                 or misaligned.
         """
+    def start_pvscsi(
+        self,
+        session: int,
+        granted: bool,
+        place: int,
+        table: tuple[int, int, int, int] | None,
+        area: tuple[int, int, int] | None,
+        segments: int,
+        kick_fd: int,
+        call_fd: int,
+    ) -> int:
+        """Start a pvSCSI ring, as ring 0, a queue of commands and of task management.
+
+        Its page is grant reference `place`, or at that guest address. `table`: fd, offset, size of
+        the grant table, and the domid that entries must grant to; without one grant references
+        are frame numbers. `area`: fd, offset and size of the in-flight area. `segments`: most
+        that a request with SG_GRANT has. Task management comes as CONTROL, with the first 32
+        bytes of the request, and is answered by `complete`.
+
+        Raises:
+            ValueError: a table, an area or a descriptor of the front-end's cannot be used.
+            RuntimeError: the guest's page is not to be had, or cannot be a ring.
+        """
     def set_enabled(self, session: int, index: int, enabled: bool) -> int:
         """A disabled ring is not drained. DONE when that is so."""
     def set_call(self, session: int, index: int, call_fd: int) -> None: ...

@@ -18,9 +18,9 @@ from .scsi import sense
 from .scsi.request import ManagementOutcome, Reply, Request, Service, TaskManagement
 from .tasks import Attachment, Tasks
 from .translation import Mapping, Table
-from .transports.base import Announcement, Happening
+from .transports.arrival import Arrival
+from .transports.base import Announcement, AttachedLun, Happening
 from .transports.connection import Connection
-from .transports.vhost_user.transport import VhostUserTransport
 
 if TYPE_CHECKING:
     import socket
@@ -67,7 +67,7 @@ class Adapter:
         # Orders changes of the table: each is made from the last one.
         self._changing = asyncio.Lock()
         self._held: dict[int, asyncio.Task[Reply]] = {}
-        self._transport: VhostUserTransport | None = None
+        self._transport: Arrival | None = None
         self._departed = asyncio.Event()
         self._departed.set()
         self._draining = False
@@ -117,7 +117,7 @@ class Adapter:
         """
         async with self._changing:
             await self._attach(address, unit)
-            await self._announce_change(Happening.LUN_ADDED, address)
+            await self._announce_change(Happening.LUN_ADDED, self.table.find(address))
 
     async def _attach(self, address: Address, unit: AttachableUnit) -> None:
         mapping_id = self._engine.new_mapping()
@@ -181,7 +181,7 @@ class Adapter:
                 self._tasks.offline.discard(attachment.id)
                 await self._tell_engine(after)
                 # After the LUN has gone: Linux looks whether it still answers.
-                await self._announce_change(Happening.LUN_REMOVED, address)
+                await self._announce_change(Happening.LUN_REMOVED, before.find(address))
             return gone
 
     async def _leave(self, attachment: Attachment, patience: float) -> bool:
@@ -213,14 +213,16 @@ class Adapter:
             return
         self.announce(Announcement(happening, address.target, address.lun, detail))
 
-    async def _announce_change(self, happening: Happening, address: Address) -> None:
+    async def _announce_change(self, happening: Happening, changed: Mapping) -> None:
         """Say that a LUN came or went: to the guest, and by the other LUNs of its target."""
+        address = changed.address
         for mapping in self.table:
             place = mapping.address
             if place.target == address.target and place.lun != address.lun:
                 unit = self._tasks.attached[mapping.id].unit
                 await unit.attend(sense.REPORTED_LUNS_DATA_HAS_CHANGED, nexus=self.nexus)
-        self.announce(Announcement(happening, address.target, address.lun))
+        lun = _attached(changed)
+        self.announce(Announcement(happening, address.target, address.lun, lun_attached=lun))
 
     async def _tell_engine(self, table: Table) -> None:
         entries = [
@@ -251,9 +253,8 @@ class Adapter:
         if self._draining:
             sock.close()
             return
-        transport = VhostUserTransport(
-            Connection(sock), self._host, self, name=f"host {self.number}"
-        )
+        name = f"host {self.number}"
+        transport = Arrival(Connection(sock), self._host, self, name=name)
         self._transport = transport
         self._departed.clear()
         log.info("host %d: a front-end has connected", self.number)
@@ -341,6 +342,10 @@ class Adapter:
             return ManagementOutcome.COMPLETE  # it went meanwhile, and its commands with it
         return await self._tasks.abort(found, service)
 
+    def luns(self) -> Iterator[AttachedLun]:
+        """All that is attached."""
+        return (_attached(mapping) for mapping in self.table)
+
     def notifications(self, target: int, lun: int) -> int | ManagementOutcome:
         """Say which asynchronous notifications a LUN can give (virtio 1.2, 5.6.6.2)."""
         found = self._tasks.find(target, lun)
@@ -352,3 +357,7 @@ class Adapter:
         As a hard reset (SAM-5 6.3.2), but for this nexus alone: others share the units.
         """
         await self._tasks.lose_nexus(sense.SCSI_BUS_RESET, always=True)
+
+
+def _attached(mapping: Mapping) -> AttachedLun:
+    return AttachedLun(mapping.id, mapping.address, mapping.unit.name)

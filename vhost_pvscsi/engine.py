@@ -70,6 +70,29 @@ class RingSetup:
 
 
 @dataclass(frozen=True, slots=True)
+class SharedArea:
+    """A piece of a file that the front-end shares."""
+
+    fd: int  #: kept by the caller
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class PvscsiSetup:
+    """A pvSCSI ring as its front-end described it."""
+
+    granted: bool  #: `place` is a grant reference, not a guest address
+    place: int
+    table: SharedArea | None  #: None: frame numbers stand in place of grant references
+    domain: int  #: that entries of the table must grant to
+    area: SharedArea | None  #: where to note what is in flight
+    segments: int  #: most that a request with SG_GRANT has; 0: there are none such
+    kick_fd: int  #: -1: the ring is polled
+    call_fd: int  #: -1: the guest polls
+
+
+@dataclass(frozen=True, slots=True)
 class MapEntry:
     """One LUN of a virtual host, as the engine sees it."""
 
@@ -373,6 +396,31 @@ class Session:
             )
         except (ValueError, OSError) as error:
             raise ProtocolError(f"ring {ring.index}: {error}") from error
+        await self._engine.done(ticket)
+
+    async def start_pvscsi(self, ring: PvscsiSetup) -> None:
+        """Start a pvSCSI ring as ring 0, enabled.
+
+        Raises:
+            ProtocolError: what the front-end shared cannot be used.
+            RingError: what the guest gave cannot be a ring.
+        """
+        table, area = ring.table, ring.area
+        try:
+            ticket = self._core.start_pvscsi(
+                self.id,
+                ring.granted,
+                ring.place,
+                (table.fd, table.offset, table.size, ring.domain) if table else None,
+                (area.fd, area.offset, area.size) if area else None,
+                ring.segments,
+                ring.kick_fd,
+                ring.call_fd,
+            )
+        except (ValueError, OSError, OverflowError) as error:
+            raise ProtocolError(f"pvSCSI ring: {error}") from error
+        except RuntimeError as error:
+            raise RingError(f"pvSCSI ring: {error}") from error
         await self._engine.done(ticket)
 
     async def set_enabled(self, index: int, enabled: bool) -> None:

@@ -37,6 +37,7 @@ class GuestMemory:
         # which `struct` with a byte order does not promise.
         self._view = memoryview(self._map)
         self._words = self._view.cast("H")
+        self._longs = self._view.cast("I")
         self._next = 0
         self._free: dict[int, list[int]] = {}
 
@@ -74,6 +75,14 @@ class GuestMemory:
         """Store 16 bits at once."""
         self._words[self._offset(address, 2) // 2] = value & 0xFFFF
 
+    def read_long(self, address: int) -> int:
+        """Load 32 bits at once."""
+        return self._longs[self._offset(address, 4) // 4]
+
+    def write_long(self, address: int, value: int) -> None:
+        """Store 32 bits at once."""
+        self._longs[self._offset(address, 4) // 4] = value & 0xFFFFFFFF
+
     def user_address(self, address: int) -> int:
         """Where the front-end itself would have mapped it."""
         return self.user_base + self._offset(address, 0)
@@ -85,6 +94,7 @@ class GuestMemory:
     def close(self) -> None:
         """Let go of it; a back-end that has it mapped keeps it."""
         self._words.release()
+        self._longs.release()
         self._view.release()
         self._map.close()
         os.close(self.fd)

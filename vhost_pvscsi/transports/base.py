@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from vhost_pvscsi.identity import Address
     from vhost_pvscsi.scsi.request import ManagementOutcome, TaskManagement
 
 
@@ -21,6 +24,18 @@ class Happening(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class AttachedLun:
+    """A LUN, as front-ends are told that ask which there are."""
+
+    id: int  #: of the mapping: unique in the process, and never used again
+    address: Address
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.address} ({self.name})"
+
+
+@dataclass(frozen=True, slots=True)
 class Announcement:
     """Something that happened to a LUN."""
 
@@ -29,6 +44,7 @@ class Announcement:
     lun: int
     #: PARAMETERS_CHANGED: ASC in the low byte, ASCQ above it; NOTIFICATION: the set of events.
     detail: int = 0
+    lun_attached: AttachedLun | None = None  #: LUN_ADDED, LUN_REMOVED: which it is, or was
 
 
 class TaskManager(Protocol):
@@ -39,6 +55,9 @@ class TaskManager(Protocol):
 
     async def device_reset(self) -> None:
         """The guest has reset its adapter; its commands have been ended by the caller."""
+
+    def luns(self) -> Iterable[AttachedLun]:
+        """All that is attached, in no certain order."""
 
     async def manage(self, task: TaskManagement) -> ManagementOutcome:
         """Carry out one function; returns when the commands it affects have ended."""
@@ -57,7 +76,7 @@ class Transport(Protocol):
         """
 
     def control(self, token: int, data: bytes, writable: int) -> None:
-        """A request came on the control ring."""
+        """A request came on the control ring, or task management on a ring of Xen's."""
 
     def announce(self, announcement: Announcement) -> None:
         """Tell the guest what happened, where it wants to know; never waits."""

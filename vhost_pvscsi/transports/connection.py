@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vhost_pvscsi.errors import ProtocolError
+from vhost_pvscsi.wire.pvscsi_socket import request_name
 from vhost_pvscsi.wire.vhost_user import (
     HEADER_SIZE,
     MAX_TABLE_REGIONS,
     Header,
     parse_header,
-    request_name,
 )
 
 from .descriptors import FdSet

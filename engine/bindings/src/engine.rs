@@ -7,12 +7,15 @@ use std::time::Duration;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
-use vhost_pvscsi_core::engine::{Engine, MapRow, Options, RingSpec};
+use vhost_pvscsi_core::engine::{Engine, MapRow, Options, PvscsiSpec, RingSpec};
+use vhost_pvscsi_core::grants::table::TableSpec;
+use vhost_pvscsi_core::inflight::AreaSpec;
 use vhost_pvscsi_core::mailbox::{QueueKind, Selector};
 use vhost_pvscsi_core::map::OpcodeSet;
 use vhost_pvscsi_core::memory::RegionSpec;
 use vhost_pvscsi_core::outcome::{Outcome, Service};
 use vhost_pvscsi_core::ring::split::Layout;
+use vhost_pvscsi_core::ring::vscsiif::Place;
 
 use crate::error::to_python;
 use crate::events::to_tuple;
@@ -124,6 +127,30 @@ impl PyEngine {
         let layout = Layout { size, descriptor, available, used, base, event_idx, indirect };
         let spec = RingSpec { index, kind, layout, kick: kick_fd, call: call_fd };
         self.0.start_ring(session, spec).map_err(to_python)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn start_pvscsi(
+        &self,
+        session: u32,
+        granted: bool,
+        place: u64,
+        table: Option<(i32, u64, u64, u16)>,
+        area: Option<(i32, u64, u64)>,
+        segments: u32,
+        kick_fd: i32,
+        call_fd: i32,
+    ) -> PyResult<u64> {
+        let place = if granted {
+            let beyond = |_| PyValueError::new_err(format!("{place} is no grant reference"));
+            Place::Grant(u32::try_from(place).map_err(beyond)?)
+        } else {
+            Place::Address(place)
+        };
+        let table = table.map(|(fd, offset, size, domain)| TableSpec { fd, offset, size, domain });
+        let area = area.map(|(fd, offset, size)| AreaSpec { fd, offset, size });
+        let spec = PvscsiSpec { place, table, area, segments, kick: kick_fd, call: call_fd };
+        self.0.start_pvscsi(session, spec).map_err(to_python)
     }
 
     fn set_enabled(&self, session: u32, index: u32, enabled: bool) -> PyResult<u64> {

@@ -1,7 +1,7 @@
 //! The engine as its caller sees it: threads, hosts, sessions. Orders go out, events come back.
 
 use std::collections::HashMap;
-use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -10,15 +10,19 @@ use std::time::Duration;
 use crate::counters::Counters;
 use crate::error::{Error, Result};
 use crate::gate::Gate;
-use crate::mailbox::{Event, Mailbox, NewQueue, Order, Outbox, QueueKind, Selector, Ticket};
+use crate::mailbox::{Event, Mailbox, Order, Outbox, Selector, Ticket};
 use crate::map::{Entry, Map, OpcodeSet};
 use crate::medium::Medium;
 use crate::memory::{Memory, RegionSpec};
 use crate::outcome::{Outcome, Service};
 use crate::pool::Pool;
-use crate::ring::split::{Layout, SplitRing};
 use crate::slot::{Token, CDB_MAX};
 use crate::worker::{self, Shared};
+
+mod rings;
+
+use rings::duplicate_eventfd;
+pub use rings::{PvscsiSpec, RingSpec};
 
 /// Threads for what may take long; they sleep where nothing does.
 const POOL_THREADS: usize = 4;
@@ -68,21 +72,6 @@ pub struct MapRow {
     pub medium: Option<Arc<Medium>>,
     /// What workers may finish.
     pub short_road: OpcodeSet,
-}
-
-/// A ring as the front-end described it.
-#[derive(Clone, Copy, Debug)]
-pub struct RingSpec {
-    /// Index.
-    pub index: u32,
-    /// What it carries.
-    pub kind: QueueKind,
-    /// Where it lies.
-    pub layout: Layout,
-    /// Signalled by the guest; negative: none.
-    pub kick: RawFd,
-    /// Signalled for the guest; negative: none.
-    pub call: RawFd,
 }
 
 /// What a ring has carried, see `Counters`.
@@ -278,41 +267,6 @@ impl Engine {
         Ok(self.broadcast(|ticket| Order::SetMemory(session, Arc::clone(&memory), ticket)))
     }
 
-    /// Start a ring.
-    ///
-    /// # Errors
-    /// Its place or size is impossible, or a descriptor cannot be used.
-    pub fn start_ring(&self, session: u32, spec: RingSpec) -> Result<u64> {
-        let threads = self.mailboxes.len();
-        let mut guard = self.state();
-        let state = &mut *guard;
-        let owner = find_session(state, session)?;
-        let ring = SplitRing::new(spec.layout, &owner.memory)?;
-        let host = owner.host;
-        let host = state.hosts.get(&host).ok_or_else(|| unknown("virtual host", host))?;
-        // Static: neighbours of one guest, and the first rings of many guests, spread out.
-        let thread = (session as usize + spec.index as usize) % threads;
-        let counters = Arc::new(Counters::default());
-        let owner = find_session_in(&mut state.sessions, session)?;
-        let order = NewQueue {
-            host: owner.host,
-            budget: Arc::clone(&host.budget),
-            session,
-            index: spec.index,
-            kind: spec.kind,
-            ring,
-            memory: Arc::clone(&owner.memory),
-            kick: duplicate_eventfd(spec.kick)?,
-            call: duplicate_eventfd(spec.call)?,
-            counters: Arc::clone(&counters),
-        };
-        owner.rings.insert(spec.index, (thread, counters));
-        drop(guard);
-        let (number, ticket) = self.ticket();
-        self.post(thread, Order::Start(Box::new(order), ticket));
-        Ok(number)
-    }
-
     fn post(&self, thread: usize, order: Order) {
         if let Some(mailbox) = self.mailboxes.get(thread) {
             mailbox.post(order);
@@ -473,19 +427,4 @@ fn find_session(state: &mut State, id: u32) -> Result<&mut Session> {
 
 fn find_session_in(sessions: &mut HashMap<u32, Session>, id: u32) -> Result<&mut Session> {
     sessions.get_mut(&id).ok_or_else(|| unknown("session", id))
-}
-
-/// A copy of a notification descriptor. Only an eventfd will do: a write to a full pipe or
-/// socket of the front-end's could hold a worker up.
-fn duplicate_eventfd(fd: RawFd) -> Result<Option<OwnedFd>> {
-    if fd < 0 {
-        return Ok(None);
-    }
-    let link = std::fs::read_link(format!("/proc/self/fd/{fd}"));
-    if !link.is_ok_and(|link| link.as_os_str() == "anon_inode:[eventfd]") {
-        return Err(Error::Setup("a kick or call descriptor is no eventfd".into()));
-    }
-    // SAFETY: the caller holds the descriptor open during this call.
-    let copy = unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned();
-    copy.map(Some).map_err(|source| Error::Io { context: "duplicate an eventfd", source })
 }

@@ -2,13 +2,15 @@
 
 use thiserror::Error;
 
+use crate::grants::Refusal;
+
 /// Why an order or a ring came to an end.
 #[derive(Debug, Error)]
 pub enum Error {
     /// The front-end gave something impossible: an address, a size, a region.
     #[error("{0}")]
     Setup(String),
-    /// The guest's ring breaks the rules of virtio; its session stops.
+    /// The guest's ring breaks the rules; its session stops.
     #[error("{0}")]
     Ring(RingFault),
     /// The host refused a system call.
@@ -35,6 +37,12 @@ pub enum RingFault {
     /// The available index ran ahead by more than the ring holds.
     #[error("available index is ahead by {0}, more than the ring holds")]
     IndexJump(u16),
+    /// More requests than a pvSCSI ring holds.
+    #[error("req_prod is ahead of rsp_prod by {0}, more than the ring holds")]
+    RequestJump(u32),
+    /// A pvSCSI ring's own page is not to be had.
+    #[error("the ring's page: {0}")]
+    Page(Refusal),
     /// A head or next index is not below the queue size.
     #[error("descriptor index {0} is outside the ring")]
     BadIndex(u16),

@@ -17,6 +17,8 @@ pub mod counters;
 pub mod engine;
 pub mod error;
 pub mod gate;
+pub mod grants;
+pub mod inflight;
 pub mod mailbox;
 pub mod map;
 pub mod medium;

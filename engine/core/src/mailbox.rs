@@ -14,6 +14,7 @@ use crate::medium::Medium;
 use crate::memory::Memory;
 use crate::outcome::{Outcome, Service};
 use crate::ring::split::SplitRing;
+use crate::ring::vscsiif::VscsiifRing;
 use crate::slot::CDB_MAX;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -227,6 +228,26 @@ pub struct Selector {
     pub tag: Option<u64>,
 }
 
+/// A ring of one of the kinds that there are.
+#[derive(Debug)]
+pub enum NewRing {
+    /// Virtio's.
+    Split(SplitRing),
+    /// Xen's.
+    Vscsiif(Box<VscsiifRing>),
+}
+
+impl NewRing {
+    /// Entries.
+    #[must_use]
+    pub fn size(&self) -> u16 {
+        match self {
+            NewRing::Split(ring) => ring.size(),
+            NewRing::Vscsiif(ring) => ring.size(),
+        }
+    }
+}
+
 /// A ring to be started.
 #[derive(Debug)]
 pub struct NewQueue {
@@ -241,7 +262,7 @@ pub struct NewQueue {
     /// What it carries.
     pub kind: QueueKind,
     /// The ring itself.
-    pub ring: SplitRing,
+    pub ring: NewRing,
     /// The memory it lies in.
     pub memory: Arc<Memory>,
     /// Signalled by the guest; None: looked at every millisecond.

@@ -1,4 +1,4 @@
-//! The driver's side of a split virtqueue over memory shared by descriptor.
+//! A driver's side of a ring over memory shared by descriptor: virtio's here, Xen's in `vscsiif`.
 //!
 //! For tests and for the bench front-end (feature `test-utils`). It can behave like a good
 //! driver (`add`, `publish`, `pop`) or like a bad one (the `set_*` functions, which write
@@ -8,6 +8,7 @@
 
 mod memory;
 mod queue;
+pub mod vscsiif;
 
 pub use memory::SharedMemory;
 pub use queue::{BadHead, DriverQueue, Used};

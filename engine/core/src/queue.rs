@@ -8,13 +8,13 @@ use std::sync::Arc;
 use crate::counters::{add, Counters};
 use crate::error::{Result, RingFault};
 use crate::gate::Access;
-use crate::mailbox::{NewQueue, QueueKind, Selector, Ticket};
+use crate::mailbox::{NewQueue, NewRing, QueueKind, Selector, Ticket};
 use crate::memory::Memory;
 use crate::outcome::Outcome;
 use crate::ring::split::{Framing, SplitRing};
 use crate::ring::virtio_scsi::VirtioScsiRing;
 use crate::ring::CommandRing;
-use crate::slot::{Holder, MemoryUse, Slot};
+use crate::slot::{Asks, Holder, MemoryUse, Slot};
 
 /// Most bytes of a control request that are looked at; virtio-scsi's largest has 24.
 const CONTROL_BYTES: u64 = 4096;
@@ -74,9 +74,13 @@ impl Queue {
     pub fn new(new: NewQueue, broken: Arc<AtomicBool>) -> Self {
         let count = usize::from(new.ring.size());
         let count = if new.kind == QueueKind::Event { 1 } else { count };
-        let body = match new.kind {
-            QueueKind::Request => Body::Commands(Box::new(VirtioScsiRing(new.ring))),
-            QueueKind::Control | QueueKind::Event => Body::Raw(new.ring),
+        let body = match (new.kind, new.ring) {
+            (QueueKind::Request, NewRing::Split(ring)) => {
+                Body::Commands(Box::new(VirtioScsiRing(ring)))
+            }
+            (_, NewRing::Split(ring)) => Body::Raw(ring),
+            // All in one: commands and task management.
+            (_, NewRing::Vscsiif(ring)) => Body::Commands(ring),
         };
         let mut queue = Queue {
             host: new.host,
@@ -111,6 +115,12 @@ impl Queue {
             && self.stopping.is_none()
             && (self.kind != QueueKind::Event || self.parked.is_some())
             && !self.broken.load(Ordering::Relaxed)
+    }
+
+    /// Whether memory that it needs vanished.
+    #[must_use]
+    pub fn gone(&self) -> bool {
+        self.memory.memory.gone() || matches!(&self.body, Body::Commands(ring) if ring.gone())
     }
 
     /// Whether no request of it is left.
@@ -283,10 +293,10 @@ impl Queue {
 
     /// Where to go on after a stop.
     #[must_use]
-    pub fn position(&self) -> u16 {
+    pub fn position(&self) -> u32 {
         match &self.body {
             Body::Commands(ring) => ring.position(),
-            Body::Raw(ring) => ring.position(),
+            Body::Raw(ring) => ring.position().into(),
         }
     }
 
@@ -330,6 +340,7 @@ impl Queue {
             None => (None, None),
         };
         slot.holder != Holder::Nobody
+            && slot.asks != Asks::Management
             && (wanted.target.is_none() || wanted.target == target)
             && (wanted.lun.is_none() || wanted.lun == lun)
             && wanted.tag.is_none_or(|tag| tag == slot.tag)

@@ -40,6 +40,18 @@ pub struct MemoryUse {
     pub waiting: std::cell::RefCell<Vec<Arc<Ticket>>>,
 }
 
+/// What a ring found in a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Asks {
+    /// A SCSI command.
+    #[default]
+    Command,
+    /// Task management: `cdb` has the head of the request, for Python.
+    Management,
+    /// Nothing that can be made sense of: it fails.
+    Nonsense,
+}
+
 /// A request.
 pub struct Slot {
     /// Who has it.
@@ -48,6 +60,10 @@ pub struct Slot {
     pub sequence: u64,
     /// The ring's own name for it.
     pub head: u16,
+    /// What it asks for.
+    pub asks: Asks,
+    /// A back-end before us took it, and died: it may have been carried out.
+    pub again: bool,
     /// Its buffers.
     pub chain: Chain,
     /// Data-in bytes the guest has room for, before a transfer advances through them.
@@ -94,6 +110,8 @@ impl Default for Slot {
             holder: Holder::Nobody,
             sequence: 0,
             head: 0,
+            asks: Asks::Command,
+            again: false,
             chain: Chain::default(),
             data_in: 0,
             data_out: 0,

@@ -193,7 +193,7 @@ impl Worker {
                     }
                 }
             }
-            if queue.memory.memory.gone() {
+            if queue.gone() {
                 self.break_session(&queue, RingFault::MemoryGone);
             }
         }
@@ -234,7 +234,7 @@ impl Worker {
             let Some(mut queue) = self.queues.get_mut(id).and_then(Option::take) else { continue };
             queue.publish();
             // An answer may have been written to pages that were not there any more.
-            if queue.memory.memory.gone() {
+            if queue.gone() {
                 self.break_session(&queue, RingFault::MemoryGone);
             }
             self.queues[id] = Some(queue);
@@ -283,7 +283,7 @@ impl Worker {
 
     fn break_session(&mut self, queue: &Queue, fault: RingFault) {
         // What a ring looks like in memory that is gone says nothing about the guest.
-        let fault = if queue.memory.memory.gone() { RingFault::MemoryGone } else { fault };
+        let fault = if queue.gone() { RingFault::MemoryGone } else { fault };
         if !queue.broken.swap(true, Ordering::Relaxed) {
             let event = Event::Broken {
                 host: queue.host,

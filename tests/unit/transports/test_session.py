@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 
 from vhost_pvscsi.errors import ProtocolError, StateError
 from vhost_pvscsi.transports.descriptors import FdSet
+from vhost_pvscsi.transports.memory import MapMemory, Release
 from vhost_pvscsi.transports.vhost_user.actions import (
     AbortCommands,
     Action,
     Answer,
-    MapMemory,
-    Release,
     SetCall,
     SetEnabled,
     StartRing,

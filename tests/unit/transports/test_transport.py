@@ -29,8 +29,8 @@ from vhost_pvscsi.scsi.request import (
     Service,
     TaskManagement,
 )
+from vhost_pvscsi.transports import front_end as module
 from vhost_pvscsi.transports.connection import Connection
-from vhost_pvscsi.transports.vhost_user import transport as module
 from vhost_pvscsi.transports.vhost_user.transport import VhostUserTransport
 
 if TYPE_CHECKING:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from vhost_pvscsi.wire.vhost_user import MemoryRegion, Message
+from vhost_pvscsi.transports.memory import MapMemory, Release
 
-#: In place of a descriptor where there is none.
-NO_FD = -1
+if TYPE_CHECKING:
+    from vhost_pvscsi.wire.vhost_user import Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,13 +16,6 @@ class Answer:
     """Send this to the front-end."""
 
     message: Message
-
-
-@dataclass(frozen=True, slots=True)
-class MapMemory:
-    """Guest memory is these regions from now on, each with the descriptor of its file."""
-
-    regions: tuple[tuple[MemoryRegion, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +60,6 @@ class SetCall:
 @dataclass(frozen=True, slots=True)
 class AbortCommands:
     """The device is being reset: end every command of this front-end early."""
-
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    """Close these when all other actions of the list are done, whether they worked or not."""
-
-    descriptors: tuple[int, ...]
 
 
 Action = Answer | MapMemory | StartRing | StopRing | SetEnabled | SetCall | AbortCommands | Release

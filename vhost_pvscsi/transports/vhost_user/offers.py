@@ -27,10 +27,6 @@ OFFERED_PROTOCOL = (
     | ProtocolFeature.STATUS
 )
 
-#: Regions that ADD_MEM_REG may build up. It must never become less: a front-end that connects
-#: again relies on it (vhost-user.rst, GET_MAX_MEM_SLOTS).
-MAX_MEMORY_SLOTS = 509
-
 #: Requests that belong to an extension: it must have been acknowledged.
 EXTENSIONS: dict[Kind, ProtocolFeature] = {
     Kind.GET_QUEUE_NUM: ProtocolFeature.MQ,

@@ -11,6 +11,7 @@ import enum
 from dataclasses import dataclass, replace
 
 from vhost_pvscsi.errors import ProtocolError, StateError
+from vhost_pvscsi.transports.memory import NO_FD, Release
 from vhost_pvscsi.wire.vhost_user import (
     Kind,
     Message,
@@ -19,7 +20,7 @@ from vhost_pvscsi.wire.vhost_user import (
     VringState,
 )
 
-from .actions import NO_FD, Action, Answer, Release, SetCall, SetEnabled, StartRing, StopRing
+from .actions import Action, Answer, SetCall, SetEnabled, StartRing, StopRing
 
 RingBody = VringState | VringAddress | VringFile
 

@@ -15,6 +15,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from vhost_pvscsi.errors import ProtocolError, StateError
+from vhost_pvscsi.transports import memory
+from vhost_pvscsi.transports.memory import MAX_MEMORY_SLOTS, NO_FD, Release
 from vhost_pvscsi.wire.vhost_user import (
     MAX_QUEUES,
     Feature,
@@ -30,11 +32,9 @@ from vhost_pvscsi.wire.vhost_user import (
     check_descriptors,
 )
 
-from . import memory
-from .actions import NO_FD, AbortCommands, Action, Answer, Release
+from .actions import AbortCommands, Action, Answer
 from .offers import (
     EXTENSIONS,
-    MAX_MEMORY_SLOTS,
     OFFERED,
     OFFERED_PROTOCOL,
     TOLERATED,
@@ -45,8 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from vhost_pvscsi.transports.descriptors import FdSet
-
-    from .memory import Memory
+    from vhost_pvscsi.transports.memory import Memory
 
 
 class State(enum.Enum):
@@ -257,7 +256,7 @@ class Session:
                 changed, actions = memory.remove(setup.memory, region)
             case _:
                 return _plain(setup, message.kind, fds)
-        return replace(setup, memory=changed), actions
+        return replace(setup, memory=changed), [*actions]
 
 
 #: Requests that ask for a number which is always the same.

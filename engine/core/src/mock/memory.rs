@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::ptr;
-use std::sync::atomic::AtomicU16;
+use std::sync::atomic::{AtomicU16, AtomicU32};
 
 /// Memory that a front-end shares: a memfd, mapped here at one guest address.
 #[derive(Debug)]
@@ -100,6 +100,14 @@ impl SharedMemory {
         assert!(pointer.is_aligned(), "ring word at {address:#x} is not aligned");
         // SAFETY: in range, aligned, lives as long as self; the other side uses atomics too.
         unsafe { AtomicU16::from_ptr(pointer) }
+    }
+
+    /// A 32-bit word of a ring or a grant table.
+    pub fn word32(&self, address: u64) -> &AtomicU32 {
+        let pointer = self.pointer(address, 4).cast::<u32>();
+        assert!(pointer.is_aligned(), "word at {address:#x} is not aligned");
+        // SAFETY: as in `word`.
+        unsafe { AtomicU32::from_ptr(pointer) }
     }
 }
 

@@ -2,13 +2,14 @@
 
 pub mod split;
 pub mod virtio_scsi;
+pub mod vscsiif;
 
 use crate::error::RingFault;
 use crate::memory::Memory;
 use crate::outcome::Outcome;
 use crate::slot::Slot;
 
-/// A ring of SCSI commands. Each kind of guest has one: virtio's here, Xen's vscsiif to come.
+/// A ring of SCSI commands. Each kind of guest has one: virtio's and Xen's.
 pub trait CommandRing: Send {
     /// Take the next request into `slot`: its header decoded, its buffers translated.
     /// False where the guest has no more.
@@ -36,11 +37,16 @@ pub trait CommandRing: Send {
     fn pending(&self) -> bool;
 
     /// Where to go on after a stop (GET_VRING_BASE).
-    fn position(&self) -> u16;
+    fn position(&self) -> u32;
 
     /// Find the ring's pages again in a new memory table.
     ///
     /// # Errors
     /// A part of the ring is not in it.
     fn rebind(&mut self, memory: &Memory) -> crate::error::Result<()>;
+
+    /// Whether memory of its own, beside the guest's, vanished.
+    fn gone(&self) -> bool {
+        false
+    }
 }

@@ -64,8 +64,8 @@ impl CommandRing for VirtioScsiRing {
         self.0.pending()
     }
 
-    fn position(&self) -> u16 {
-        self.0.position()
+    fn position(&self) -> u32 {
+        self.0.position().into()
     }
 
     fn rebind(&mut self, memory: &Memory) -> Result<()> {

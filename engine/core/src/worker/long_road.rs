@@ -6,7 +6,7 @@ use super::Worker;
 use crate::mailbox::{Event, QueueKind};
 use crate::outcome::{Outcome, Service, GOOD, TASK_SET_FULL};
 use crate::queue::Queue;
-use crate::slot::Holder;
+use crate::slot::{Asks, Holder};
 
 /// Most data-out bytes copied up for one command; longer data is the medium executor's.
 const UPCALL_BYTES: u64 = 1 << 20;
@@ -47,9 +47,14 @@ impl Worker {
         let token = self.token(id, slot_id, &queue.slots[slot_id]);
         let slot = &mut queue.slots[slot_id];
         slot.holder = Holder::Upcall;
-        // At most CONTROL_BYTES, by the framing.
-        let mut data = vec![0u8; slot.chain.request.length() as usize];
-        slot.chain.request.read(0, &mut data);
+        let data = if slot.asks == Asks::Management {
+            slot.cdb.to_vec()
+        } else {
+            // At most CONTROL_BYTES, by the framing.
+            let mut data = vec![0u8; slot.chain.request.length() as usize];
+            slot.chain.request.read(0, &mut data);
+            data
+        };
         let event = Event::Control {
             host: queue.host,
             session: queue.session,

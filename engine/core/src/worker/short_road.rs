@@ -15,7 +15,7 @@ use crate::medium::Medium;
 use crate::outcome::{Outcome, Service};
 use crate::pool::Job;
 use crate::queue::Queue;
-use crate::slot::{Holder, Slot};
+use crate::slot::{Asks, Holder, Slot};
 use crate::step::{Slow, Step};
 use crate::store::Store;
 use crate::transfer::Transfer;
@@ -30,12 +30,12 @@ impl Worker {
         slot_id: usize,
         map: Option<&Map>,
     ) {
-        if queue.kind == QueueKind::Control {
+        let slot = &mut queue.slots[slot_id];
+        if queue.kind == QueueKind::Control || slot.asks == Asks::Management {
             self.hand_up_control(id, queue, slot_id);
             return;
         }
-        let slot = &mut queue.slots[slot_id];
-        if slot.data_in > 0 && slot.data_out > 0 {
+        if slot.asks == Asks::Nonsense || slot.data_in > 0 && slot.data_out > 0 {
             // VIRTIO_SCSI_F_INOUT is not offered, and no command of ours has data both ways
             // (virtio 1.2, 5.6.6.1). QEMU answers the same.
             self.finish(id, queue, slot_id, Outcome::of(Service::Failure));
@@ -45,6 +45,11 @@ impl Worker {
             slot.address.and_then(|(target, lun)| map.and_then(|map| map.find(target, lun)));
         slot.generation = map.map_or(0, |map| map.generation);
         slot.mapping = entry.map_or(0, |entry| entry.mapping);
+        if slot.again && !(entry.is_some_and(|entry| entry.medium.is_some()) && repeats(slot)) {
+            // It may have been carried out already, and once more would be once too often.
+            self.finish(id, queue, slot_id, Outcome::of(Service::Failure));
+            return;
+        }
         let opcode = slot.cdb[0];
         let short = entry.is_some_and(|entry| entry.short_road.contains(opcode));
         if let (true, Some(entry), Some(access)) = (short, entry, cdb::access(opcode)) {
@@ -282,6 +287,14 @@ impl Worker {
             });
         }
     }
+}
+
+/// Operation code of COMPARE AND WRITE: what it finds the second time is what it wrote.
+const COMPARE_AND_WRITE: u8 = 0x89;
+
+/// Whether a command may be done twice without harm.
+fn repeats(slot: &Slot) -> bool {
+    slot.cdb[0] != COMPARE_AND_WRITE && cdb::access(slot.cdb[0]).is_some()
 }
 
 fn moved_on(slot: &mut Slot, moved: u64) {

@@ -2,26 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vhost_pvscsi.errors import ProtocolError
 
-from .actions import Action, MapMemory, Release
-from .offers import MAX_MEMORY_SLOTS
-
 if TYPE_CHECKING:
     from vhost_pvscsi.wire.vhost_user import MemoryRegion
+
+#: Regions that ADD_MEM_REG may build up. It must never become less: a front-end that connects
+#: again relies on it (vhost-user.rst, GET_MAX_MEM_SLOTS).
+MAX_MEMORY_SLOTS = 509
+
+#: In place of a descriptor where there is none.
+NO_FD = -1
 
 #: Each region with the descriptor of the file it is in.
 Memory = tuple[tuple["MemoryRegion", int], ...]
 
 
-def exchange(old: Memory, new: Memory) -> tuple[Memory, list[Action]]:
+@dataclass(frozen=True, slots=True)
+class MapMemory:
+    """Guest memory is these regions from now on, each with the descriptor of its file."""
+
+    regions: Memory
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Close these when all other actions of the list are done, whether they worked or not."""
+
+    descriptors: tuple[int, ...]
+
+
+Change = tuple[Memory, list[MapMemory | Release]]
+
+
+def exchange(old: Memory, new: Memory) -> Change:
     """Replace all of it (vhost-user.rst, VHOST_USER_SET_MEM_TABLE)."""
     return new, [MapMemory(new), *_release(old)]
 
 
-def add(memory: Memory, region: MemoryRegion, fd: int) -> tuple[Memory, list[Action]]:
+def add(memory: Memory, region: MemoryRegion, fd: int) -> Change:
     """Add one region (vhost-user.rst, VHOST_USER_ADD_MEM_REG).
 
     Raises:
@@ -33,7 +55,7 @@ def add(memory: Memory, region: MemoryRegion, fd: int) -> tuple[Memory, list[Act
     return new, [MapMemory(new)]
 
 
-def remove(memory: Memory, region: MemoryRegion) -> tuple[Memory, list[Action]]:
+def remove(memory: Memory, region: MemoryRegion) -> Change:
     """Take one region away (vhost-user.rst, VHOST_USER_REM_MEM_REG).
 
     Raises:
@@ -54,5 +76,5 @@ def _place(region: MemoryRegion) -> tuple[int, int, int]:
     return region.guest_address, region.size, region.user_address
 
 
-def _release(memory: Memory) -> list[Action]:
+def _release(memory: Memory) -> list[MapMemory | Release]:
     return [Release(tuple(fd for _, fd in memory))] if memory else []

@@ -1,0 +1,105 @@
+"""Arrival: a front-end of either kind. Its first message tells which."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from vhost_pvscsi.wire.pvscsi_socket import Kind
+
+from .pvscsi.transport import PvscsiTransport
+from .vhost_user.transport import VhostUserTransport
+
+if TYPE_CHECKING:
+    from vhost_pvscsi import engine
+
+    from .base import Announcement, TaskManager
+    from .connection import Connection, Frame
+
+STOPPING = "the back-end is stopping"
+
+
+class Arrival:
+    """A connection whose first message has not come yet, and what it turns out to be.
+
+    `run` must be awaited, once: it closes the connection.
+    """
+
+    def __init__(
+        self, connection: Connection, host: engine.Host, manager: TaskManager, *, name: str
+    ) -> None:
+        self._connection = connection
+        self._host = host
+        self._manager = manager
+        self._name = name
+        self._known: PvscsiTransport | VhostUserTransport | None = None
+        self._drained: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._gone = asyncio.Event()
+
+    @property
+    def session_id(self) -> int | None:
+        """The engine's number for this front-end; None while its kind is not known."""
+        return self._known.session_id if self._known else None
+
+    @property
+    def leaving(self) -> bool:
+        """Whether `run` is about to return: the front-end has left, or was told to."""
+        if self._known is not None:
+            return self._known.leaving
+        return self._drained.done() or self._connection.hung_up
+
+    async def run(self) -> str:
+        """Serve the front-end until it leaves; as `base.Transport.run`."""
+        try:
+            first = await self._first()
+            if isinstance(first, str):
+                return first
+            make = PvscsiTransport if first.header.request == Kind.HELLO else VhostUserTransport
+            self._known = make(
+                self._connection, self._host, self._manager, name=self._name, first=first
+            )
+            return await self._known.run()
+        finally:
+            self._connection.close()
+            self._gone.set()
+            self._drained.cancel()
+
+    async def _first(self) -> Frame | str:
+        """The first message, or why there is none."""
+        receiving = asyncio.create_task(self._connection.receive(), name=f"first {self._name}")
+        either: set[asyncio.Future[Any]] = {receiving, self._drained}
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            receiving.cancel()
+            await asyncio.wait({receiving})
+        frame = None if receiving.cancelled() else receiving.result()
+        if not self._drained.done():
+            return frame or "the front-end left"
+        if frame is not None:
+            frame.fds.close()
+        return STOPPING
+
+    def control(self, token: int, data: bytes, writable: int) -> None:
+        """Pass on a request of task management."""
+        if self._known is not None:
+            self._known.control(token, data, writable)
+
+    def announce(self, announcement: Announcement) -> None:
+        """Tell the guest what happened; before its first message it knows nothing yet."""
+        if self._known is not None:
+            self._known.announce(announcement)
+
+    def fail(self, reason: str) -> None:
+        """Make `run` raise RingError: the guest's ring is broken."""
+        if self._known is not None:
+            self._known.fail(reason)
+
+    async def drain(self) -> None:
+        """Stop taking requests, end those taken, then make `run` return (SIGTERM)."""
+        if self._known is not None:
+            await self._known.drain()
+            return
+        if not self._drained.done():
+            self._drained.set_result(None)
+        await self._gone.wait()

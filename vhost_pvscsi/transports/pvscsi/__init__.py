@@ -1,0 +1,1 @@
+"""Xen guests: the pvSCSI ring, handed over by a socket (docs/pvscsi-socket.md)."""

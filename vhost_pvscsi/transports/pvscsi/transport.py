@@ -1,0 +1,226 @@
+"""PvscsiTransport: carries out what a session asks for, on the engine and on the sockets."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from vhost_pvscsi.errors import ProtocolError, RingError
+from vhost_pvscsi.scsi.request import (
+    ManagementOutcome,
+    Reply,
+    Service,
+    TaskFunction,
+    TaskManagement,
+)
+from vhost_pvscsi.transports.base import Happening
+from vhost_pvscsi.transports.descriptors import close_all
+from vhost_pvscsi.transports.front_end import ConnectedFrontEnd
+from vhost_pvscsi.transports.memory import MapMemory, Release
+from vhost_pvscsi.wire.pvscsi_socket import (
+    MAX_LUNS,
+    Kind,
+    Lun,
+    LunReport,
+    Luns,
+    LunState,
+    Message,
+    cut_name,
+    encode,
+    parse,
+)
+from vhost_pvscsi.wire.vscsiif import Action as RingAction
+from vhost_pvscsi.wire.vscsiif import RequestHead, parse_head
+
+from .actions import (
+    AbortCommands,
+    Action,
+    Answer,
+    AnswerLuns,
+    NoteLun,
+    SetBackChannel,
+    SetCall,
+    SetEnabled,
+    StartRing,
+    StopRing,
+)
+from .back_channel import BackChannel
+from .session import Session
+
+if TYPE_CHECKING:
+    from vhost_pvscsi import engine
+    from vhost_pvscsi.transports.base import Announcement, AttachedLun, TaskManager
+    from vhost_pvscsi.transports.connection import Connection, Frame
+
+log = logging.getLogger(__name__)
+
+#: The one ring.
+_RING = 0
+
+_ABLE = {True: "enabled", False: "disabled"}
+
+_DONE = frozenset({ManagementOutcome.COMPLETE, ManagementOutcome.SUCCEEDED})
+
+
+class PvscsiTransport(ConnectedFrontEnd):
+    """One pvSCSI front-end."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        host: engine.Host,
+        manager: TaskManager,
+        *,
+        name: str,
+        first: Frame | None = None,
+    ) -> None:
+        super().__init__(connection, host, name=name, first=first)
+        self._manager = manager
+        self._session = Session()
+        self._channel: BackChannel | None = None
+
+    def control(self, token: int, data: bytes, writable: int) -> None:
+        """Carry out ABORT or RESET of the ring; it is answered when that has ended."""
+        del writable  # a slot has room for every answer
+        self._begin(self._manage(token, parse_head(data)), "task management of")
+
+    def announce(self, announcement: Announcement) -> None:
+        """Tell the front-end of LUNs that come and go; all else is the units' to say."""
+        if self._channel is None or announcement.lun_attached is None:
+            return
+        try:
+            if announcement.happening is Happening.LUN_ADDED:
+                self._channel.added(_lun(announcement.lun_attached))
+            elif announcement.happening is Happening.LUN_REMOVED:
+                self._channel.removed(announcement.lun_attached.id)
+        except OSError as error:
+            log.warning("%s: its front-end is told of no more LUNs: %s", self._name, error)
+            self._lose_channel()
+
+    async def _answer(self, frame: Frame) -> None:
+        message = parse(frame.header, frame.payload)
+        log.debug("%s: %s, %d descriptors", self._name, message, len(frame.fds))
+        try:
+            await self._carry_out(self._session.receive(message, frame.fds), message)
+        except ProtocolError:
+            await self._refuse(message)
+            raise
+
+    async def _refuse(self, message: Message) -> None:
+        refusal = self._session.refusal(message)
+        if refusal is not None:
+            try:
+                await self._connection.send(encode(refusal.message))
+            except ConnectionError:
+                return  # why the message was refused is worth more in the log
+
+    async def _carry_out(self, actions: list[Action], message: Message | None = None) -> None:
+        try:
+            for action in actions:
+                if isinstance(action, StartRing) and message is not None:
+                    if not await self._start(action, message):
+                        return
+                else:
+                    await self._do(action)
+        finally:
+            for action in actions:
+                if isinstance(action, Release):
+                    close_all(action.descriptors)
+
+    async def _start(self, order: StartRing, message: Message) -> bool:
+        try:
+            await self._rings.start_pvscsi(order.ring)
+        except RingError as error:
+            # The guest's doing, which its front-end cannot help: it may hear of it and go on.
+            log.warning("%s: %s", self._name, error)
+            await self._carry_out(self._session.ring_refused(message))
+            return False
+        return True
+
+    async def _do(self, action: Action) -> None:
+        match action:
+            case Answer(message):
+                await self._connection.send(encode(message))
+            case AnswerLuns(first):
+                await self._connection.send(encode(self._luns(first)))
+            case MapMemory(regions):
+                await self._wait_for(self._rings.set_memory(regions), "its old memory is free")
+            case StopRing():
+                stopping = self._rings.stop_ring(_RING)
+                taken = await self._wait_for(stopping, "the commands of its ring have ended")
+                await self._carry_out(self._session.ring_stopped(taken))
+            case SetEnabled(enabled):
+                paused = self._rings.set_enabled(_RING, enabled)
+                await self._wait_for(paused, f"its ring is {_ABLE[enabled]}")
+            case SetCall(call):
+                self._rings.set_call(_RING, call)
+            case AbortCommands():
+                await self._wait_for(self._host.abort(Service.RESET), "its commands have ended")
+                await self._manager.device_reset()
+            case SetBackChannel(fd):
+                self._open_channel(fd)
+            case NoteLun(report):
+                self._note(report)
+            case StartRing() | Release():
+                pass  # `_carry_out` does them
+
+    def _open_channel(self, fd: int) -> None:
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+        try:
+            self._channel = BackChannel(fd)
+        except OSError as error:
+            raise ProtocolError(f"SET_BACKEND_REQ_FD: {error}") from error
+
+    def _lose_channel(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+        for action in self._session.back_channel_lost():
+            if isinstance(action, Release):
+                close_all(action.descriptors)
+
+    def _luns(self, first: int) -> Message:
+        found = sorted((lun for lun in self._manager.luns() if lun.id >= first), key=_by_id)
+        told = tuple(_lun(lun) for lun in found[:MAX_LUNS])
+        return Message(Kind.GET_LUNS, Luns(told, len(found) - len(told)), reply=True)
+
+    def _note(self, report: LunReport) -> None:
+        place = next((str(lun) for lun in self._manager.luns() if lun.id == report.id), None)
+        if place is None:
+            return  # it has gone meanwhile
+        if report.state is LunState.FAILED:
+            log.warning("%s: the guest did not find the LUN at %s", self._name, place)
+        else:
+            log.info("%s: LUN at %s: %s", self._name, place, report.state.name.lower())
+
+    async def _manage(self, token: int, head: RequestHead) -> None:
+        done = False
+        try:
+            done = head.channel == 0 and await self._manager.manage(_function(head)) in _DONE
+        except Exception:
+            # A bug of ours. The request must end all the same: stopping the ring waits for it.
+            log.exception("%s: %s was not carried out", self._name, head)
+        finally:
+            service = Service.COMPLETE if done else Service.FAILURE
+            self._host.complete(token, Reply(service=service))
+
+    async def _give_back(self) -> None:
+        self._lose_channel()
+        await self._carry_out(self._session.close())
+
+
+def _function(head: RequestHead) -> TaskManagement:
+    if head.action == RingAction.ABORT:
+        return TaskManagement(TaskFunction.ABORT_TASK, head.target, head.lun, head.ref_rqid)
+    return TaskManagement(TaskFunction.LOGICAL_UNIT_RESET, head.target, head.lun, 0)
+
+
+def _by_id(lun: AttachedLun) -> int:
+    return lun.id
+
+
+def _lun(lun: AttachedLun) -> Lun:
+    place = lun.address
+    return Lun(lun.id, place.host, place.channel, place.target, place.lun, cut_name(lun.name))
