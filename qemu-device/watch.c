@@ -27,10 +27,12 @@ static void on_change(void *opaque, const char *path)
 
     /*
      * It has been unplugged and is closed. The bus looks at a device when
-     * `online` is written, and destroys one like this.
+     * `online` is written, and destroys one like this. Once: what is written
+     * here brings us here again, before the bus has its turn.
      */
-    if (!xendev->backend_online && !xendev->inactive &&
+    if (!xendev->backend_online && !s->end_told &&
         xen_device_backend_get_state(xendev) == XenbusStateClosed) {
+        s->end_told = true;
         xen_device_backend_printf(xendev, "online", "%u", 0);
     }
 }

@@ -130,6 +130,7 @@ struct XenVscsi {
     XenVscsiInflight inflight;
 #ifdef XEN_VSCSI_MODULE
     struct qemu_xs_watch *watch;
+    bool end_told;
 #endif
     bool closing_seen;
 };
