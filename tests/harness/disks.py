@@ -10,13 +10,14 @@ from .errors import GuestLostError
 
 if TYPE_CHECKING:
     from .machine import Machine
+    from .xen_guest import XenGuest
 
 
 @dataclass(frozen=True, slots=True)
 class GuestDisk:
     """One SCSI disk as the guest sees it."""
 
-    machine: Machine
+    machine: Machine | XenGuest
     name: str
 
     @property
@@ -56,7 +57,7 @@ class GuestDisk:
         )
 
 
-def find(machine: Machine, target: int, lun: int = 0) -> GuestDisk:
+def find(machine: Machine | XenGuest, target: int, lun: int = 0) -> GuestDisk:
     """Return the disk at that target and LUN of the machine's only adapter.
 
     Raises:

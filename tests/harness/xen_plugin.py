@@ -5,7 +5,6 @@ The host is booted once a session; whoever asks for it first waits a quarter of 
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from . import images
 from .machine import Backend, MachineSpec
 from .nested import OuterHost
+from .xen_daemon import SOCKET
 from .xen_guest import ACCELERATOR, PORTS, XenGuest
 
 if TYPE_CHECKING:
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from images.qemu_device import DeviceModule
 
     from .evidence import Collector
-
-#: Where back-ends listen, in the outer guest.
-SOCKET = Path("/run/vscsi0.sock")
 
 
 @pytest.fixture(scope="session")
