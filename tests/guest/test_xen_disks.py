@@ -6,6 +6,7 @@ The outer guest has all three; one boot serves all checks (docs/rig.md).
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.harness import disks
-from tests.harness.xen_daemon import PATIENCE, OuterDaemon
+from tests.harness.xen_daemon import CONTROL, PATIENCE, OuterDaemon
 
 if TYPE_CHECKING:
     from images.qemu_device import DeviceModule
@@ -23,6 +24,24 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.guest
 
 DISK = "/run/disk.img"
+#: Attaches and detaches a LUN, so many times, over the control socket. One program does it all:
+#: the start of our own takes ten seconds there.
+ROUNDS = """
+import json, socket, sys
+channel = socket.socket(socket.AF_UNIX)
+channel.connect(sys.argv[1])
+stream = channel.makefile("rw")
+def ask(command, **arguments):
+    stream.write(json.dumps({"execute": command, "arguments": arguments}) + "\\n")
+    stream.flush()
+    while "return" not in (answer := json.loads(stream.readline())):
+        assert "error" not in answer, answer
+stream.readline()
+ask("qmp_capabilities")
+for _ in range(int(sys.argv[2])):
+    ask("scsi-attach", pdev="ram:8M", vdev="0:0:5:0")
+    ask("scsi-detach", vdev="0:0:5:0", force=True)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +115,25 @@ def test_a_lun_comes_and_goes(xen_guest: XenGuest, xen_backend: OuterDaemon) -> 
     xen_backend.tell("scsi-detach", "0:0:3:0")
     until(xen_guest, f"! {has_disk(3)}")
     assert xen_guest.console.check("cat /sys/bus/xen/devices/vscsi-0/state") == "Connected\n"
+    check_io(xen_guest)
+
+
+@pytest.mark.parametrize("rounds", [10, pytest.param(100, marks=pytest.mark.long)])
+def test_luns_come_and_go_under_io(
+    xen_guest: XenGuest, xen_host: OuterHost, xen_backend: OuterDaemon, rounds: int
+) -> None:
+    """Quicker than a guest can follow: what it never heard of need not be taken from it."""
+    node = disks.find(xen_guest, 0).node
+    xen_guest.console.check(
+        f"(while ! test -e /tmp/enough; do dd if={node} of=/dev/null bs=64k count=16 iflag=direct;"
+        " done; echo $? >/tmp/ended-reading) >/dev/null 2>&1 &"
+    )
+    script = shlex.join([sys.executable, "-c", ROUNDS, str(CONTROL), str(rounds)])
+    xen_host.check(script, timeout=PATIENCE * 4)
+    until(xen_guest, f"! {has_disk(5)}")
+    xen_guest.console.check("touch /tmp/enough")
+    until(xen_guest, "test -e /tmp/ended-reading")
+    xen_guest.console.check("rm /tmp/enough /tmp/ended-reading")
     check_io(xen_guest)
 
 

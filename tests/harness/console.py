@@ -58,7 +58,7 @@ class GuestConsole:
         """
         text = command.encode()
         self._transcript.append(f"$ {command}\n")
-        self._channel.sendall(b"run %d\n" % len(text) + text)
+        self._say(b"run %d\n" % len(text) + text, command)
         output = bytearray()
         try:
             status = self._collect(output, time.monotonic() + timeout, command)
@@ -86,7 +86,7 @@ class GuestConsole:
         """Start a command whose end will not be seen, such as a reboot."""
         text = command.encode()
         self._transcript.append(f"$ {command}\n")
-        self._channel.sendall(b"run %d\n" % len(text) + text)
+        self._say(b"run %d\n" % len(text) + text, command)
 
     def wait_gone(self, *, timeout: float) -> None:
         """Wait until it is said here that QEMU has ended, if it was not said before."""
@@ -105,8 +105,14 @@ class GuestConsole:
         """Drop the line."""
         self._channel.close()
 
+    def _say(self, data: bytes, command: str) -> None:
+        try:
+            self._channel.sendall(data)
+        except ConnectionError:
+            raise GuestLostError(f"QEMU ended before {command!r}") from None
+
     def _kill(self, output: bytearray, command: str) -> None:
-        self._channel.sendall(b"kill\n")
+        self._say(b"kill\n", command)
         try:
             self._collect(output, time.monotonic() + _GRACE, command)
         except _DeadlineError:

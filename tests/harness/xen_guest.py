@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import time
 from typing import TYPE_CHECKING, Self
@@ -117,10 +118,13 @@ class XenGuest:
             self._qmp.close()
             self._qmp = None
         if self._process is not None:
-            self._host.end(self._process, signal="KILL")
+            # Where the outer guest is lost, so is all that is in it.
+            with contextlib.suppress(GuestLostError):
+                self._host.end(self._process, signal="KILL")
+                if self._console is not None:
+                    self._console.wait_gone(timeout=_GONE_TIMEOUT)
             self._process = None
         if self._console is not None:
-            self._console.wait_gone(timeout=_GONE_TIMEOUT)
             self._console.close()
             self._console = None
 
