@@ -39,10 +39,10 @@ class GuestDisk:
         """Return what the kernel has in `/sys/block/*/NAME`."""
         return self.machine.console.check(f"cat /sys/block/{self.name}/{name}").strip()
 
-    def make_file_system(self, mebibytes: int) -> None:
+    def make_file_system(self, mebibytes: int, *, options: str = "") -> None:
         """Make an ext4 on it with one file of random data, and keep the file's digest."""
         self.machine.console.check(
-            f"set -e; mkfs.ext4 -q -F {self.node}; mount -t ext4 {self.node} /mnt;"
+            f"set -e; mkfs.ext4 -q -F {options} {self.node}; mount -t ext4 {self.node} /mnt;"
             f"dd if=/dev/urandom of=/mnt/data bs=1M count={mebibytes} 2>/dev/null;"
             "sha256sum /mnt/data > /mnt/sum; umount /mnt",
             timeout=120,
