@@ -16,7 +16,7 @@ nox.options.sessions = ["lint", "rust", "unit", "integration"]
 nox.options.default_venv_backend = "none"
 
 BIN = Path(sys.executable).parent
-PYTHON = ("vhost_pvscsi", "tests", "images", "docs", "noxfile.py")
+PYTHON = ("vhost_pvscsi", "tests", "images", "docs", "noxfile.py", "qemu-device/patches.py")
 ENGINE = ("--manifest-path", "engine/Cargo.toml", "--workspace")
 
 

@@ -82,7 +82,8 @@ class PrivateApt:
         folder = self._sources / name
         if not (found := _tarballs(folder)):
             folder.mkdir(exist_ok=True)
-            self._apt("source", "--download-only", "-t", suite, name, folder=folder)
+            # The tarball alone: of a backport that another one followed it is all that is left.
+            self._apt("source", "--download-only", "--tar-only", "-t", suite, name, folder=folder)
             found = _tarballs(folder)
         if not found:
             raise RigError(f"source package {name!r} of {suite} has no upstream tarball")

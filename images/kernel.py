@@ -41,11 +41,11 @@ def _decompress(payload: bytes, image: Path) -> bytes:
         return lzma.LZMADecompressor().decompress(payload)
     if payload.startswith(b"\x1f\x8b"):
         return zlib.decompressobj(wbits=31).decompress(payload)
+    # The kernel's build appends the size, which is no part of these two streams.
     if payload.startswith(b"\x02\x21\x4c\x18"):
-        # The kernel's build appends the size, which is no part of the LZ4 stream.
         return _filter("lz4", payload[:-4])
     if payload.startswith(b"\x28\xb5\x2f\xfd"):
-        return _filter("zstd", payload)
+        return _filter("zstd", payload[:-4])
     raise RigError(f"{image} is compressed in a way that is not known here: {payload[:6].hex()}")
 
 
@@ -75,6 +75,9 @@ class ModuleSet:
 
     def __post_init__(self) -> None:
         self._files = {_plain(path.stem): path for path in self.source.rglob("*.ko")}
+        # Debian 13's kernels have them compressed.
+        packed = self.source.rglob("*.ko.xz")
+        self._files |= {_plain(path.name.partition(".")[0]): path for path in packed}
         builtin = (self.source / "modules.builtin").read_text().split()
         self._builtin = {_plain(line.rpartition("/")[2].removesuffix(".ko")) for line in builtin}
 
@@ -94,6 +97,7 @@ class ModuleSet:
             waiting += self._read(name)
 
     def _read(self, name: str) -> list[str]:
+        self._files[name] = _unpacked(self._files[name])
         information = elf.module_information(self._files[name])
         needs = [_plain(other) for other in ",".join(information.get("depends", [])).split(",")]
         self.dependencies[name] = [other for other in needs if other]
@@ -134,6 +138,14 @@ class ModuleSet:
 
         visit(name)
         return order[::-1]
+
+
+def _unpacked(module: Path) -> Path:
+    if module.suffix != ".xz":
+        return module
+    plain = module.with_suffix("")
+    plain.write_bytes(lzma.decompress(module.read_bytes()))
+    return plain
 
 
 def _plain(name: str) -> str:

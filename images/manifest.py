@@ -21,6 +21,16 @@ class Archive:
 
 
 @dataclass(frozen=True, slots=True)
+class XenHost:
+    """The guest in which QEMU emulates Xen."""
+
+    suite: str
+    kernel_package: str
+    kernel_modules: tuple[str, ...]
+    qemu_version: str
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """All that decides what the guest and the QEMUs are made of."""
 
@@ -34,9 +44,12 @@ class Manifest:
     qemu_suites: dict[str, str]
     qemu_wanted: tuple[str, ...]
     qemu_kept: tuple[str, ...]
+    device_source: str
+    device_headers: tuple[str, ...]
     boot_suite: str
     boot_packages: tuple[str, ...]
     boot_kept: tuple[str, ...]
+    xen_host: XenHost
 
 
 def load(path: Path = PATH) -> Manifest:
@@ -61,7 +74,15 @@ def load(path: Path = PATH) -> Manifest:
         qemu_suites={version: entry["suite"] for version, entry in raw["qemu"].items()},
         qemu_wanted=tuple(raw["qemu-packages"]["wanted"]),
         qemu_kept=tuple(raw["qemu-packages"]["kept"]),
+        device_source=raw["qemu-device"]["source"],
+        device_headers=tuple(raw["qemu-device"]["headers"]),
         boot_suite=raw["boot"]["suite"],
         boot_packages=tuple(raw["boot"]["packages"]),
         boot_kept=tuple(raw["boot"]["kept"]),
+        xen_host=XenHost(
+            suite=raw["xen-host"]["suite"],
+            kernel_package=raw["xen-host"]["kernel"],
+            kernel_modules=tuple(raw["xen-host"]["modules"]),
+            qemu_version=raw["xen-host"]["qemu"],
+        ),
     )

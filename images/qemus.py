@@ -13,6 +13,7 @@ import shlex
 import shutil
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import archive, cache, elf, foreign, manifest
@@ -22,7 +23,6 @@ from .run import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 _PROGRAM = "qemu-system-x86_64"
 _VERSION = re.compile(r"version (\d+(?:\.\d+)+)")
@@ -34,6 +34,8 @@ class Qemu:
 
     version: str
     command: tuple[str, ...]
+    #: The binary, which the command starts by itself or by a loader.
+    program: Path
     environment: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -45,7 +47,7 @@ class Qemu:
 def host() -> Qemu | None:
     """Return the QEMU that the host has, if any."""
     path = shutil.which(_PROGRAM)
-    return _ask((path,), {}) if path else None
+    return _ask((path,), Path(path), {}) if path else None
 
 
 def find(version: str, *, report: Callable[[str], None] = lambda _: None) -> Qemu:
@@ -57,6 +59,15 @@ def find(version: str, *, report: Callable[[str], None] = lambda _: None) -> Qem
     own = host()
     if own and _matches(own.version, version):
         return own
+    return unpacked(version, report=report)
+
+
+def unpacked(version: str, *, report: Callable[[str], None] = lambda _: None) -> Qemu:
+    """Return that QEMU out of its packages, whatever the host has.
+
+    Raises:
+        RigError: the manifest names no such version, or it does not start.
+    """
     plan = manifest.load()
     if version not in plan.qemu_suites:
         raise RigError(
@@ -64,10 +75,11 @@ def find(version: str, *, report: Callable[[str], None] = lambda _: None) -> Qem
             hint=f"the manifest has {', '.join(plan.qemu_suites)}",
         )
     root = _unpacked(plan, version, report)
-    command = (*foreign.command(root, f"usr/bin/{_PROGRAM}"), *_firmware(root))
+    program = f"usr/bin/{_PROGRAM}"
+    command = (*foreign.command(root, program), *_firmware(root))
     # Its accelerator is a module, which it would seek beside the loader that started it.
     modules = root / "usr" / "lib" / "x86_64-linux-gnu" / "qemu"
-    found = _ask(command, {"QEMU_MODULE_DIR": str(modules)})
+    found = _ask(command, root / program, {"QEMU_MODULE_DIR": str(modules)})
     if not _matches(found.version, version):
         raise RigError(f"QEMU {version} was asked for, {found.version} was unpacked")
     return found
@@ -77,11 +89,11 @@ def _matches(version: str, wanted: str) -> bool:
     return f"{version}.".startswith(f"{wanted}.")
 
 
-def _ask(command: tuple[str, ...], environment: dict[str, str]) -> Qemu:
+def _ask(command: tuple[str, ...], program: Path, environment: dict[str, str]) -> Qemu:
     text = run([*command, "--version"], environment=environment)
     if not (match := _VERSION.search(text)):
         raise RigError(f"{shlex.join(command)} --version does not tell its version: {text!r}")
-    return Qemu(match[1], command, environment)
+    return Qemu(match[1], command, program, environment)
 
 
 def _firmware(root: Path) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import select
 import time
@@ -35,6 +36,7 @@ class GuestConsole:
         self._channel = channel
         self._buffer = bytearray()
         self._transcript: list[str] = []
+        self._gone = False
 
     def wait_ready(self, *, timeout: float) -> str:
         """Wait until the guest has booted; return the boot's own id."""
@@ -56,7 +58,7 @@ class GuestConsole:
         """
         text = command.encode()
         self._transcript.append(f"$ {command}\n")
-        self._channel.sendall(b"run %d\n" % len(text) + text)
+        self._say(b"run %d\n" % len(text) + text, command)
         output = bytearray()
         try:
             status = self._collect(output, time.monotonic() + timeout, command)
@@ -84,7 +86,16 @@ class GuestConsole:
         """Start a command whose end will not be seen, such as a reboot."""
         text = command.encode()
         self._transcript.append(f"$ {command}\n")
-        self._channel.sendall(b"run %d\n" % len(text) + text)
+        self._say(b"run %d\n" % len(text) + text, command)
+
+    def wait_gone(self, *, timeout: float) -> None:
+        """Wait until it is said here that QEMU has ended, if it was not said before."""
+        deadline = time.monotonic() + timeout
+        while not self._gone:
+            with contextlib.suppress(GuestLostError):
+                self._line(deadline, "QEMU's end")
+            if time.monotonic() > deadline:
+                raise GuestLostError(f"waited {timeout:g} s for QEMU's end")
 
     def transcript(self) -> str:
         """Return all commands and answers so far."""
@@ -94,8 +105,14 @@ class GuestConsole:
         """Drop the line."""
         self._channel.close()
 
+    def _say(self, data: bytes, command: str) -> None:
+        try:
+            self._channel.sendall(data)
+        except ConnectionError:
+            raise GuestLostError(f"QEMU ended before {command!r}") from None
+
     def _kill(self, output: bytearray, command: str) -> None:
-        self._channel.sendall(b"kill\n")
+        self._say(b"kill\n", command)
         try:
             self._collect(output, time.monotonic() + _GRACE, command)
         except _DeadlineError:
@@ -116,6 +133,10 @@ class GuestConsole:
             self._fill(deadline, what)
         line = bytes(self._buffer[:end])
         del self._buffer[: end + 1]
+        if line.endswith(b"gone"):
+            # Said in the agent's place, where its QEMU's end does not close the line.
+            self._gone = True
+            raise GuestLostError(f"QEMU ended, waiting for {what}")
         return line.decode(errors="replace")
 
     def _take(self, count: int, deadline: float, what: str) -> bytes:

@@ -10,13 +10,14 @@ from .errors import GuestLostError
 
 if TYPE_CHECKING:
     from .machine import Machine
+    from .xen_guest import XenGuest
 
 
 @dataclass(frozen=True, slots=True)
 class GuestDisk:
     """One SCSI disk as the guest sees it."""
 
-    machine: Machine
+    machine: Machine | XenGuest
     name: str
 
     @property
@@ -38,10 +39,10 @@ class GuestDisk:
         """Return what the kernel has in `/sys/block/*/NAME`."""
         return self.machine.console.check(f"cat /sys/block/{self.name}/{name}").strip()
 
-    def make_file_system(self, mebibytes: int) -> None:
+    def make_file_system(self, mebibytes: int, *, options: str = "") -> None:
         """Make an ext4 on it with one file of random data, and keep the file's digest."""
         self.machine.console.check(
-            f"set -e; mkfs.ext4 -q -F {self.node}; mount -t ext4 {self.node} /mnt;"
+            f"set -e; mkfs.ext4 -q -F {options} {self.node}; mount -t ext4 {self.node} /mnt;"
             f"dd if=/dev/urandom of=/mnt/data bs=1M count={mebibytes} 2>/dev/null;"
             "sha256sum /mnt/data > /mnt/sum; umount /mnt",
             timeout=120,
@@ -56,7 +57,7 @@ class GuestDisk:
         )
 
 
-def find(machine: Machine, target: int, lun: int = 0) -> GuestDisk:
+def find(machine: Machine | XenGuest, target: int, lun: int = 0) -> GuestDisk:
     """Return the disk at that target and LUN of the machine's only adapter.
 
     Raises:

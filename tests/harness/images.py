@@ -6,7 +6,8 @@ import os
 import sys
 
 from images import boot_disk as disk
-from images import build, qemus
+from images import build, qemu_device, qemus
+from images import xen_host as host
 
 from .machine import kernel_words
 
@@ -24,6 +25,25 @@ def boot_disk() -> disk.BootDisk:
 def qemu(version: str) -> qemus.Qemu:
     """Return the QEMU of that version, unpacked first if the host has another."""
     return qemus.find(version, report=_report)
+
+
+def xen_host() -> build.GuestImage:
+    """Return the guest in which QEMU emulates Xen, built first if it is not there."""
+    return host.make(report=_report)
+
+
+def xen_guest() -> build.GuestImage:
+    """Return the plain guest as firmware starts it.
+
+    By PVH it would be another kind of Xen guest, one without the Xen platform device.
+    """
+    plain = guest()
+    return build.GuestImage(plain.bzimage, plain.initramfs, plain.bzimage)
+
+
+def xen_device() -> qemu_device.DeviceModule:
+    """Return the QEMU that emulates Xen, and our device for it, compiled if need be."""
+    return qemu_device.make(report=_report)
 
 
 def wanted_versions() -> tuple[str, ...]:

@@ -75,6 +75,7 @@ class MachineSpec:
     smp: int | None = None
     queues: int | None = None
     modules: tuple[str, ...] = _MODULES
+    cpu: str = "Nehalem"
     extra: tuple[str, ...] = ()
 
     def command_line(self) -> list[str]:
@@ -88,7 +89,7 @@ class MachineSpec:
             "-vga", "none",
             "-readconfig", str(CONFIGS / f"{self.config}.cfg"),
             "-accel", self.accelerator,
-            "-cpu", "host" if self.accelerator == "kvm" else "Nehalem",
+            "-cpu", "host" if self.accelerator.startswith("kvm") else self.cpu,
             "-m", f"{self.memory_mib}M",
             "-object", memory,
         ]
@@ -117,29 +118,34 @@ class MachineSpec:
 @dataclass(slots=True)
 class _Channels:
     # Socket pairs, so that nobody has to wait for a socket to appear.
-    agent: socket.socket
-    monitor: socket.socket
-    theirs: list[socket.socket] = field(default_factory=list)
+    ours: dict[str, socket.socket] = field(default_factory=dict)
+    theirs: dict[str, socket.socket] = field(default_factory=dict)
 
     @classmethod
-    def make(cls) -> Self:
-        agent, their_agent = socket.socketpair()
-        monitor, their_monitor = socket.socketpair()
-        return cls(agent, monitor, [their_agent, their_monitor])
+    def make(cls, names: Sequence[str]) -> Self:
+        made = cls()
+        for name in names:
+            made.ours[name], made.theirs[name] = socket.socketpair()
+        return made
 
-    def descriptors(self) -> list[int]:
-        return [end.fileno() for end in self.theirs]
+    def descriptors(self) -> dict[str, int]:
+        return {name: end.fileno() for name, end in self.theirs.items()}
 
     def close_theirs(self) -> None:
-        for end in self.theirs:
+        for end in self.theirs.values():
             end.close()
 
 
 class Machine:
-    """A running QEMU; a context manager that leaves nothing behind."""
+    """A running QEMU; a context manager that leaves nothing behind.
 
-    def __init__(self, spec: MachineSpec) -> None:
+    `ports` are channels of a virtio console beside the agent's, /dev/vport0pN in the guest.
+    """
+
+    def __init__(self, spec: MachineSpec, *, ports: Sequence[str] = ()) -> None:
         self.spec = spec
+        self.ports: dict[str, socket.socket] = {}
+        self._port_names = tuple(ports)
         self.boot_seconds = 0.0
         self._folder = Path(tempfile.mkdtemp(prefix="vhost-pvscsi-guest-"))
         self._process: subprocess.Popen[bytes] | None = None
@@ -175,20 +181,21 @@ class Machine:
             GuestLostError: QEMU ended, or the guest did not come up in time.
         """
         began = time.monotonic()
-        channels = _Channels.make()
+        channels = _Channels.make(("agent", "monitor", *self._port_names))
         with (self._folder / "qemu.log").open("wb") as log:
             self._process = processes.start(
                 [*self.spec.command_line(), *self._channel_options(channels)],
                 stdout=log,
                 stderr=log,
                 environment={**os.environ, **self.spec.qemu.environment},
-                descriptors=channels.descriptors(),
+                descriptors=tuple(channels.descriptors().values()),
             )
         channels.close_theirs()
-        self._console = GuestConsole(channels.agent)
+        self.ports = {name: channels.ours[name] for name in self._port_names}
+        self._console = GuestConsole(channels.ours["agent"])
         try:
             self._boot_id = self._console.wait_ready(timeout=timeout)
-            self._qmp = Qmp(channels.monitor)
+            self._qmp = Qmp(channels.ours["monitor"])
         except GuestLostError as error:
             raise GuestLostError(f"{error}\n{self._last_words()}") from None
         self.boot_seconds = time.monotonic() - began
@@ -236,17 +243,24 @@ class Machine:
             processes.end(self._process)
         if self._console is not None:
             self._console.close()
+        for port in self.ports.values():
+            port.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _channel_options(self, channels: _Channels) -> list[str]:
-        agent, monitor = channels.descriptors()
+        numbers = channels.descriptors()
+        ports = ["-device", "virtio-serial-pci"] if self._port_names else []
+        for name in self._port_names:
+            ports += ["-chardev", f"socket,id={name},fd={numbers[name]}"]
+            ports += ["-device", f"virtserialport,chardev={name},name={name}"]
         # fmt: off
         return [
+            *ports,
             "-chardev", f"file,id=console,path={self._folder}/console.log",
             "-serial", "chardev:console",
-            "-chardev", f"socket,id=agent,fd={agent}",
+            "-chardev", f"socket,id=agent,fd={numbers['agent']}",
             "-serial", "chardev:agent",
-            "-chardev", f"socket,id=monitor,fd={monitor}",
+            "-chardev", f"socket,id=monitor,fd={numbers['monitor']}",
             "-mon", "chardev=monitor,mode=control",
         ]
         # fmt: on

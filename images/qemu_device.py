@@ -1,0 +1,132 @@
+"""Our device for QEMU (qemu-device/), built for the QEMU of the rig for emulated Xen.
+
+`python -m images.qemu_device` prints how to start that QEMU with the device in it. Headers
+come from the source package of the same version; nothing of QEMU is compiled.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import archive, build, cache, elf, foreign, manifest, qemus
+from .errors import RigError
+from .run import run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .qemus import Qemu
+
+FOLDER = cache.TREE / "qemu-device"
+#: What the device includes, and what makes the rest of it: 13 MB of 450.
+_HEADERS = ("include", "host/include", "linux-headers", "qapi", "scripts", "VERSION")
+_LIBRARIES = Path("usr/lib/x86_64-linux-gnu")
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceModule:
+    """A QEMU, and the module that brings the device into it."""
+
+    qemu: Qemu
+    module: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What to add to QEMU's environment."""
+        return {**self.qemu.environment, "LD_PRELOAD": str(self.module)}
+
+
+def make(*, report: Callable[[str], None] = lambda _: None) -> DeviceModule:
+    """Return the module, built first if it is not there or its sources changed."""
+    plan = manifest.load()
+    apt = build.private_apt(plan)
+    tarball = apt.download_source(plan.device_source, suite=plan.xen_host.suite)
+    # qemu_10.0.2+ds.orig.tar.xz
+    version = tarball.name.partition("_")[2].partition("+")[0]
+    qemu = qemus.find(plan.xen_host.qemu_version, report=report)
+    if qemu.version != version:
+        qemu = qemus.unpacked(plan.xen_host.qemu_version, report=report)
+    folder = cache.root() / "qemu-device"
+    sources = [path for path in FOLDER.iterdir() if path.is_file()]
+    stamp = cache.digest(tarball.name, archive.sha256(qemu.program), files=sources)
+    with cache.lock("qemu-device"):
+        if not cache.is_current(folder, stamp):
+            report(f"device for QEMU {qemu.version}")
+            _compile(folder, qemu, _source(tarball), _headers(apt, plan))
+            cache.complete(folder, stamp)
+    return DeviceModule(qemu, folder / "xen-vscsi.so")
+
+
+def _source(tarball: Path) -> Path:
+    folder = cache.root() / "qemu-headers"
+    stamp = cache.digest(tarball.name, *_HEADERS)
+    if not cache.is_current(folder, stamp):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        top = run(["tar", "-tf", str(tarball)]).partition("/")[0]
+        wanted = [f"{top}/{name}" for name in _HEADERS]
+        run(["tar", "-xf", str(tarball), "-C", str(folder), "--strip-components=1", *wanted])
+        cache.complete(folder, stamp)
+    return folder
+
+
+def _headers(apt: archive.PrivateApt, plan: manifest.Manifest) -> Path:
+    folder = cache.root() / "qemu-headers-of-libraries"
+    packages = [
+        package
+        for package in apt.closure(plan.device_headers, suite=plan.archive.suite)
+        if package.name in plan.device_headers
+    ]
+    stamp = cache.digest(*map(str, packages))
+    if not cache.is_current(folder, stamp):
+        shutil.rmtree(folder, ignore_errors=True)
+        archive.unpack(apt.download(packages), folder)
+        cache.complete(folder, stamp)
+    return folder
+
+
+def _compile(folder: Path, qemu: Qemu, source: Path, headers: Path) -> None:
+    usr = headers / "usr" / "include"
+    glib = headers / _LIBRARIES / "glib-2.0" / "include"
+    shutil.rmtree(folder, ignore_errors=True)
+    # fmt: off
+    run([
+        "make", "-C", str(FOLDER), f"-j{os.cpu_count()}",
+        f"QEMU={qemu.program}",
+        f"QEMU_RUN={shlex.join(qemu.command)}",
+        f"SOURCE={source}",
+        f"BUILD={folder}",
+        f"GLIB_CFLAGS=-I{usr} -I{usr / 'glib-2.0'} -I{glib}",
+        f"LIBRARIES={' '.join(_libraries(qemu))}",
+    ], hint="apt-get install gcc libc6-dev make binutils python3")
+    # fmt: on
+
+
+def _libraries(qemu: Qemu) -> list[str]:
+    own = (Path("/lib/x86_64-linux-gnu"), Path("/usr") / "lib" / "x86_64-linux-gnu")
+    # Below usr/bin of an unpacked one.
+    folders = foreign.library_folders(qemu.program.parents[2])
+    closure = elf.library_closure([qemu.program], [*folders, *own])
+    return [str(path) for path in closure.values()]
+
+
+def main() -> int:
+    """Build from the command line."""
+    try:
+        made = make(report=lambda step: print(step, file=sys.stderr))
+    except RigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    words = (f"{name}={value}" for name, value in made.environment.items())
+    print(shlex.join([*words, *made.qemu.command]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

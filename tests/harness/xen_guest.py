@@ -1,0 +1,144 @@
+"""A Xen guest that QEMU emulates in the outer guest: console, monitor, reboot, end."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import time
+from typing import TYPE_CHECKING, Self
+
+from .console import GuestConsole
+from .errors import GuestLostError, HarnessError
+from .qmp import Qmp
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+    from .machine import MachineSpec
+    from .nested import OuterHost, OuterProcess
+
+#: What selects the emulation: Xen 4.17, and interrupt controllers that QEMU and KVM share.
+ACCELERATOR = "kvm,xen-version=0x40011,kernel-irqchip=split"
+#: The ports of the outer guest that reach into this one.
+PORTS = ("inner-agent", "inner-monitor")
+_CONSOLE = "/outer-logs/inner-console.log"
+_BOOT_TIMEOUT = 600.0
+_GONE_TIMEOUT = 20.0
+_QMP_TIMEOUT = 90.0
+
+
+class XenGuest:
+    """A running guest; a context manager that ends its QEMU."""
+
+    def __init__(
+        self, host: OuterHost, spec: MachineSpec, *, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self.spec = spec
+        self.boot_seconds = 0.0
+        self._host = host
+        self._environment = {**spec.qemu.environment, **(environment or {})}
+        self._process: OuterProcess | None = None
+        self._console: GuestConsole | None = None
+        self._qmp: Qmp | None = None
+        self._boot_id = ""
+
+    @property
+    def console(self) -> GuestConsole:
+        """Where to run commands in the guest."""
+        if self._console is None:
+            raise GuestLostError("the Xen guest is not running")
+        return self._console
+
+    @property
+    def qmp(self) -> Qmp:
+        """Its QEMU's monitor."""
+        if self._qmp is None:
+            raise GuestLostError("the Xen guest is not running")
+        return self._qmp
+
+    def boot(self, *, timeout: float = _BOOT_TIMEOUT) -> Self:
+        """Start its QEMU and wait until the guest takes commands."""
+        began = time.monotonic()
+        agent, agent_device = self._host.port("inner-agent")
+        monitor, monitor_device = self._host.port("inner-monitor")
+        # fmt: off
+        channels = [
+            "-chardev", f"file,id=console,path={_CONSOLE}",
+            "-serial", "chardev:console",
+            # A device that can be read and written is a pipe to QEMU.
+            "-chardev", f"pipe,id=agent,path={agent_device}",
+            "-serial", "chardev:agent",
+            "-chardev", f"pipe,id=monitor,path={monitor_device}",
+            "-mon", "chardev=monitor,mode=control",
+        ]
+        # fmt: on
+        command = [*self.spec.command_line(), *channels]
+        self._process = self._host.start(
+            command, environment=self._environment, when_gone=agent_device
+        )
+        self._console = GuestConsole(agent)
+        try:
+            self._boot_id = self._console.wait_ready(timeout=timeout)
+            self._qmp = Qmp(monitor, timeout=_QMP_TIMEOUT)
+        except HarnessError as error:
+            raise GuestLostError(f"{error}\n{self._last_words()}") from None
+        self.boot_seconds = time.monotonic() - began
+        return self
+
+    def reboot(self, *, from_inside: bool = False, timeout: float = _BOOT_TIMEOUT) -> None:
+        """Reset the guest, QEMU stays; wait until it takes commands again."""
+        before = self._boot_id
+        self.qmp.execute("set-action", reboot="reset")
+        if from_inside:
+            self.console.send("reboot -f")
+        else:
+            self.qmp.execute("system_reset")
+        self._boot_id = self.console.wait_ready(timeout=timeout)
+        self.qmp.execute("set-action", reboot="shutdown")
+        if self._boot_id == before:
+            raise GuestLostError("the guest did not reboot")
+
+    def log(self) -> str:
+        """Return what its QEMU has written."""
+        return self._host.log(self._process) if self._process else ""
+
+    def evidence(self) -> dict[str, str]:
+        """Return what a failed test should leave of this guest."""
+        command = shlex.join([f"{k}={v}" for k, v in self._environment.items()])
+        line = f"{command} {shlex.join(self.spec.command_line())}\n"
+        return {
+            "inner-commands.log": self._console.transcript() if self._console else "",
+            "inner-qemu-command.sh": line,
+        }
+
+    def close(self) -> None:
+        """End QEMU, whatever state it is in."""
+        if self._qmp is not None:
+            self._qmp.close()
+            self._qmp = None
+        if self._process is not None:
+            # Where the outer guest is lost, so is all that is in it.
+            with contextlib.suppress(GuestLostError):
+                self._host.end(self._process, signal="KILL")
+                if self._console is not None:
+                    self._console.wait_gone(timeout=_GONE_TIMEOUT)
+            self._process = None
+        if self._console is not None:
+            self._console.close()
+            self._console = None
+
+    def _last_words(self) -> str:
+        said = self._host.check(f"tail -c 3000 {_CONSOLE}")
+        return f"QEMU: {self.log()[-2000:]}\nguest: {said}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
