@@ -178,26 +178,30 @@ class Engine:
     def add_host(self, budget: int) -> int:
         """A virtual host; `budget`: bytes of data-out copies held for Python at most."""
     def remove_host(self, host: int) -> None: ...
-    def set_map(
+    def change_map(
         self,
         host: int,
         generation: int,
-        entries: Sequence[tuple[int, int, int, Medium | None, frozenset[int], bool]],
+        added: Sequence[tuple[int, int, int, Medium | None, frozenset[int], bool]],
+        removed: Sequence[int],
     ) -> int:
-        """Swap the whole map: (target, lun, mapping, medium, short-road opcodes, protected) each.
+        """Take mappings out of a host's map and put others in; what stays costs nothing.
 
-        Writes by a mapping that is `protected` are refused as those of a read-only medium are.
+        Added: (target, lun, mapping, medium, short-road opcodes, protected) each. Writes by a
+        mapping that is `protected` are refused as those of a read-only medium are. Mapping ids
+        are unique in the process and above 0; a new one starts with its gate closed by GATE_NEW,
+        to be opened by the caller. Removed: mapping ids. DONE comes when every thread looks up in
+        the new map.
 
-        Mapping ids are unique in the process and above 0. A mapping that stays keeps its
-        gate; a new one starts with its gate closed by GATE_NEW, to be opened by the caller.
-        DONE comes when every thread looks up in the new map.
+        Raises:
+            ValueError: there is no such host or mapping, or an address is taken.
         """
-    def take_failures(self, host: int, mapping: int) -> tuple[int, int, int]:
+    def take_failures(self, mapping: int) -> tuple[int, int, int]:
         """How often the host's I/O has failed there; operation code and errno of the last time.
 
         Counted since this was asked. Where it is never, the next failure is a FAILED event.
         """
-    def lun_counters(self, host: int, mapping: int) -> tuple[list[int], list[int], list[int]]:
+    def lun_counters(self, mapping: int) -> tuple[list[int], list[int], list[int]]:
         """What a mapping has carried since it was made, all threads together.
 
         Reads, writes, others, long road, errors, bytes read, bytes written, in flight; then how

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from . import pipeline
@@ -79,6 +80,8 @@ class Adapter:
         self._tasks = Tasks(self._host, Table(number), peers)
         # Orders changes of the table: each is made from the last one.
         self._changing = asyncio.Lock()
+        #: By target: mappings that may have no REPORTED LUNS DATA HAS CHANGED pending.
+        self._untold: defaultdict[int, set[int]] = defaultdict(set)
         self._held: dict[int, asyncio.Task[Reply]] = {}
         self._transport: Arrival | None = None
         self._departed = asyncio.Event()
@@ -163,7 +166,9 @@ class Adapter:
         mapping_id = self._engine.new_mapping()
         table = self.table.attach(address, unit, mapping_id, presentation)
         # The engine first: until our own table has the mapping, its commands find an absent unit.
-        await self._tell_engine(table)
+        await self._host.change_map(
+            table.generation, added=[_entry(address, mapping_id, unit, presentation)]
+        )
         gate = self._host.gate(mapping_id)
 
         async def keep(cause: Cause, shut: bool) -> None:
@@ -180,10 +185,14 @@ class Adapter:
             await unit.connect(self.nexus, keep, end)
         except BaseException:
             unit.disconnect(self.nexus, keep)
+            await self._host.change_map(self.table.generation, removed=[mapping_id])
             raise
-        unwatch = unit.watch(self.nexus, lambda code: self._note_attention(attachment, code))
+        unwatch = unit.watch(
+            self.nexus, lambda code, begins: self._note_attention(attachment, code, begins=begins)
+        )
         attachment = Attachment(mapping_id, address, unit, keep, unwatch)
         self._tasks.attached[mapping_id] = attachment
+        self._untold[address.target].add(mapping_id)
         self._tasks.table = table
         # Only now may workers finish its commands: everything that shuts the gate has done so.
         gate.open(GateReason.NEW)
@@ -220,7 +229,7 @@ class Adapter:
                 del self._tasks.attached[attachment.id]
                 self._tasks.offline.discard(attachment.id)
                 self._denials.forget(attachment.id)
-                await self._tell_engine(after)
+                await self._host.change_map(after.generation, removed=[attachment.id])
                 # After the LUN has gone: Linux looks whether it still answers.
                 await self._announce_change(Happening.LUN_REMOVED, before.find(address))
             return gone
@@ -241,8 +250,13 @@ class Adapter:
         if self._transport is not None:
             self._transport.announce(announcement)
 
-    def _note_attention(self, attachment: Attachment, code: sense.SenseCode) -> None:
+    def _note_attention(
+        self, attachment: Attachment, code: sense.SenseCode, *, begins: bool
+    ) -> None:
         address, detail = attachment.address, 0
+        if not begins:
+            self._untold[address.target].add(attachment.id)
+            return
         if code.asc == _PARAMETERS_CHANGED:
             happening, detail = Happening.PARAMETERS_CHANGED, code.asc | code.ascq << 8
         elif code == sense.BUS_DEVICE_RESET and attachment.id not in self._tasks.resetting:
@@ -257,27 +271,24 @@ class Adapter:
     async def _announce_change(self, happening: Happening, changed: Mapping) -> None:
         """Say that a LUN came or went: to the guest, and by the other LUNs of its target."""
         address = changed.address
-        for mapping in self.table:
-            place = mapping.address
-            if place.target == address.target and place.lun != address.lun:
-                unit = self._tasks.attached[mapping.id].unit
-                await unit.attend(sense.REPORTED_LUNS_DATA_HAS_CHANGED, nexus=self.nexus)
+        # Of a thousand LUNs most have it pending from the last change. `_untold` has the others.
+        attachments = [
+            self._tasks.attached[mapping_id]
+            for mapping_id in self._untold.pop(address.target, ())
+            if mapping_id in self._tasks.attached
+        ]
+        code = sense.REPORTED_LUNS_DATA_HAS_CHANGED
+        # At once: gates that are to be shut need not wait for each other.
+        await asyncio.gather(
+            *(
+                one.unit.attend(code, nexus=self.nexus)
+                for one in attachments
+                if one.address != address
+            )
+        )
+        self._untold[address.target] |= {one.id for one in attachments if one.address == address}
         lun = _attached(changed)
         self.announce(Announcement(happening, address.target, address.lun, lun_attached=lun))
-
-    async def _tell_engine(self, table: Table) -> None:
-        entries = [
-            MapEntry(
-                mapping.address.target,
-                mapping.address.lun,
-                mapping.id,
-                mapping.unit.medium,
-                pipeline.short_road_opcodes(mapping.unit, mapping.presentation),
-                mapping.presentation.protected,
-            )
-            for mapping in table
-        ]
-        await self._host.set_map(table.generation, entries)
 
     # -- the front-end
 
@@ -415,3 +426,16 @@ class Adapter:
 
 def _attached(mapping: Mapping) -> AttachedLun:
     return AttachedLun(mapping.id, mapping.address, mapping.unit.name)
+
+
+def _entry(
+    address: Address, mapping_id: int, unit: AttachableUnit, presentation: Presentation
+) -> MapEntry:
+    return MapEntry(
+        address.target,
+        address.lun,
+        mapping_id,
+        unit.medium,
+        pipeline.short_road_opcodes(unit, presentation),
+        presentation.protected,
+    )

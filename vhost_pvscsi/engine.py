@@ -270,8 +270,13 @@ class Host:
         )
         self.handler.command(request, mapping, generation)
 
-    async def set_map(self, generation: int, entries: Iterable[MapEntry]) -> None:
-        """Swap the whole map; returns when no thread looks up in the old one."""
+    async def change_map(
+        self, generation: int, *, added: Iterable[MapEntry] = (), removed: Iterable[int] = ()
+    ) -> None:
+        """Swap the map for one that has these mappings besides, and lacks those.
+
+        Returns when no thread looks up in the old one.
+        """
         rows = [
             (
                 e.target,
@@ -281,13 +286,14 @@ class Host:
                 e.opcodes,
                 e.protected,
             )
-            for e in entries
+            for e in added
         ]
-        await self.engine.done(self._core.set_map(self.id, generation, rows))
+        ticket = self._core.change_map(self.id, generation, rows, list(removed))
+        await self.engine.done(ticket)
 
     def counters(self, mapping: int) -> LunCounters:
         """What a mapping has carried since it was made; ValueError where there is none."""
-        plain, read_latency, write_latency = self._core.lun_counters(self.id, mapping)
+        plain, read_latency, write_latency = self._core.lun_counters(mapping)
         reads, writes, others, long_road, errors, bytes_read, bytes_written, in_flight = plain
         return LunCounters(
             reads=reads,
@@ -307,7 +313,7 @@ class Host:
 
         Where it is nothing, the next failure is told by `HostHandler.failed`.
         """
-        return Failures(*self._core.take_failures(self.id, mapping))
+        return Failures(*self._core.take_failures(mapping))
 
     def gate(self, mapping: int) -> Gate:
         """The gate of one mapping."""

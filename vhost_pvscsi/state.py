@@ -118,7 +118,7 @@ def _document(records: Records) -> dict[str, object]:
 def _as_json(records: Mapping[int, Record] | Mapping[Address, Record]) -> dict[str, object]:
     return {
         str(key): {"wanted": record.wanted, "configured": record.configured}
-        for key, record in sorted(records.items())
+        for key, record in records.items()
     }
 
 

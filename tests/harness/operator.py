@@ -129,6 +129,7 @@ class PaperOperator:
                     ),
                     write_latency=(0,) * (len(LATENCY_BOUNDS) + 1),
                 ),
+                denied=0,
             )
             for number, (address, pdev) in enumerate(sorted(self._luns.items()))
             if host in {None, address.host}

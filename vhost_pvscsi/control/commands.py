@@ -203,7 +203,7 @@ COMMANDS: Mapping[str, Command] = {
             returns="`time` (the daemon's monotonic clock, in seconds), `latency-bounds` (of the"
             " buckets of latencies, in seconds), `luns`: list of `vdev`, `pdev`, `attachment`"
             " (another one: counters have begun anew), `reads`, `writes`, `others`, `long-road`,"
-            " `errors`, `bytes-read`, `bytes-written`, `in-flight`, `read-latency` and"
+            " `errors`, `denied`, `bytes-read`, `bytes-written`, `in-flight`, `read-latency` and"
             " `write-latency` (commands by bucket; empty ones at the end are left out)",
             query=True,
             verb="lun-stats",

@@ -34,6 +34,7 @@ async def lun_statistics(hosts: Iterable[VirtualHost]) -> list[LunStatistics]:
                         mapping.unit.name,
                         mapping.id,
                         adapter.counters(mapping.id),
+                        adapter.denied(mapping.id),
                     )
                 )
     return found

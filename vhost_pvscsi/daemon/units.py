@@ -48,7 +48,7 @@ class Units:
         # Their own, so that copies keep no flush waiting. They begin with the first copy.
         self._copy_threads = ThreadPoolExecutor(COPY_THREADS, "copy")
         self._state = state
-        self._known: list[_Known] = []
+        self._known: dict[str, _Known] = {}  #: by what makes a unit one: see `_share_key`
 
     def make(self, spec: LunSpec) -> EmulatedDisk:
         """Make the unit of a LUN, or find the one that it shares.
@@ -59,24 +59,22 @@ class Units:
             DeviceBusyError: another program, or a LUN that does not share, has it.
         """
         key = _share_key(spec)
-        for known in self._known:
-            if known.key == key:
-                return _join(spec, known.spec, known.unit)
+        if known := self._known.get(key):
+            return _join(spec, known.spec, known.unit)
         with contextlib.ExitStack() as undo:
             unit = self._make_disk(spec, undo)
-            self._known.append(_Known(key, spec, unit, undo.pop_all()))
+            self._known[key] = _Known(spec, unit, undo.pop_all())
         return unit
 
     def release(self, unit: AttachableUnit) -> None:
         """Close what a unit stands on; it is attached nowhere, and its commands have ended."""
-        for known in [known for known in self._known if known.unit is unit]:
-            self._known.remove(known)
-            known.held.close()
+        for key in [key for key, known in self._known.items() if known.unit is unit]:
+            self._known.pop(key).held.close()
 
     def close(self) -> None:
         """Close all files."""
         self._copy_threads.shutdown()
-        for known in self._known:
+        for known in self._known.values():
             known.held.close()
         self._known.clear()
 
@@ -197,7 +195,6 @@ def _fault_rules(spec: LunSpec) -> tuple[Rule, ...]:
 class _Known:
     """A unit, who asked for it first, and what is given back with it."""
 
-    key: str
     spec: LunSpec
     unit: EmulatedDisk
     held: contextlib.ExitStack

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 #: Told that conditions begin (True) or cease (False) to be pending for a nexus.
 OnChange: TypeAlias = Callable[[str, bool], Awaitable[None]]
 
-#: Told of each condition that is established for a nexus.
-Watcher: TypeAlias = Callable[["SenseCode"], None]
+#: Told of each condition that is established for a nexus (True), and that ceases to be pending
+#: because it was reported, or has become needless (False).
+Watcher: TypeAlias = Callable[["SenseCode", bool], None]
 
 #: Resets by severity, lower is more (SAM-5 5.14): a severer one that is pending says all that
 #: a lesser one would. They are told before all other conditions.
@@ -74,7 +75,7 @@ class Attentions:
         self._watchers: dict[str, list[Watcher]] = {}
 
     def watch(self, nexus: str, watcher: Watcher) -> Callable[[], None]:
-        """Tell `watcher` of each condition that is established for a nexus; what ends that."""
+        """Tell `watcher` of each condition that begins or ends for a nexus; what ends that."""
         watchers = self._watchers.setdefault(nexus, [])
         watchers.append(watcher)
         return lambda: watchers.remove(watcher)
@@ -106,8 +107,8 @@ class Attentions:
                     await self._on_change(name, True)
                 new = pending.add(code)
             # Of what is pending already, or hidden by a reset, nobody is told a second time.
-            for watcher in tuple(self._watchers.get(name, ())) if new else ():
-                watcher(code)
+            if new:
+                self._tell(name, code, begins=True)
 
     async def take(self, nexus: str) -> SenseCode | None:
         """Take the next condition for the report of it; None where none is pending."""
@@ -117,8 +118,10 @@ class Attentions:
         async with pending.lock:
             # Another command may have taken the last one while this waited.
             code = pending.codes.pop(0) if pending.codes else None
-            if code is not None and not pending.codes:
-                await self._on_change(nexus, False)
+            if code is not None:
+                self._tell(nexus, code, begins=False)
+                if not pending.codes:
+                    await self._on_change(nexus, False)
             return code
 
     async def clear(self, nexus: str, code: SenseCode) -> None:
@@ -129,5 +132,10 @@ class Attentions:
         async with pending.lock:
             if code in pending.codes:
                 pending.codes.remove(code)
+                self._tell(nexus, code, begins=False)
                 if not pending.codes:
                     await self._on_change(nexus, False)
+
+    def _tell(self, nexus: str, code: SenseCode, *, begins: bool) -> None:
+        for watcher in tuple(self._watchers.get(nexus, ())):
+            watcher(code, begins)

@@ -66,7 +66,7 @@ class AttachableUnit(LogicalUnit, Protocol):
         """Establish a unit attention for one nexus, or for all, `but` one."""
 
     def watch(self, nexus: str, watcher: Watcher) -> Callable[[], None]:
-        """Tell `watcher` of each unit attention that begins for a nexus; what ends that."""
+        """Tell `watcher` of each unit attention that begins or ends for a nexus; what ends that."""
 
     async def nexus_lost(self, nexus: str) -> bool:
         """Give up what ends with a nexus (SAM-5 6.3.4); True: something was given up.

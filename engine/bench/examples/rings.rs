@@ -129,7 +129,7 @@ impl Rig {
             protected: false,
         };
         let rig = Rig { engine, host, memory };
-        rig.wait(rig.engine.set_map(host, 1, vec![row])?)?;
+        rig.wait(rig.engine.change_map(host, 1, vec![row], &[])?)?;
         rig.engine.open_gate(1, gate::NEW)?;
         Ok(rig)
     }

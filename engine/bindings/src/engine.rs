@@ -66,9 +66,15 @@ impl PyEngine {
         self.0.remove_host(host);
     }
 
-    fn set_map(&self, host: u32, generation: u64, entries: Vec<Row>) -> PyResult<u64> {
+    fn change_map(
+        &self,
+        host: u32,
+        generation: u64,
+        added: Vec<Row>,
+        removed: Vec<u32>,
+    ) -> PyResult<u64> {
         let rows =
-            entries.into_iter().map(|(target, lun, mapping, medium, opcodes, protected)| MapRow {
+            added.into_iter().map(|(target, lun, mapping, medium, opcodes, protected)| MapRow {
                 target,
                 lun,
                 mapping,
@@ -76,17 +82,17 @@ impl PyEngine {
                 short_road: OpcodeSet::new(&opcodes.into_iter().collect::<Vec<_>>()),
                 protected,
             });
-        self.0.set_map(host, generation, rows.collect()).map_err(to_python)
+        self.0.change_map(host, generation, rows.collect(), &removed).map_err(to_python)
     }
 
-    fn take_failures(&self, host: u32, mapping: u32) -> (u64, u8, i32) {
-        let taken = self.0.take_failures(host, mapping);
+    fn take_failures(&self, mapping: u32) -> (u64, u8, i32) {
+        let taken = self.0.take_failures(mapping);
         (taken.count, taken.opcode, taken.errno)
     }
 
     #[allow(clippy::type_complexity)]
-    fn lun_counters(&self, host: u32, mapping: u32) -> PyResult<([u64; 8], Histogram, Histogram)> {
-        let c = self.0.counted(host, mapping).map_err(to_python)?;
+    fn lun_counters(&self, mapping: u32) -> PyResult<([u64; 8], Histogram, Histogram)> {
+        let c = self.0.counted(mapping).map_err(to_python)?;
         let plain = [
             c.reads,
             c.writes,

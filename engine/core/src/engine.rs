@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use crate::counters::Counters;
 use crate::error::{Error, Result};
-use crate::gate::Gate;
 use crate::mailbox::{Event, Mailbox, Order, Outbox, Selector, Ticket};
 use crate::map::{Entry, Map, OpcodeSet};
 use crate::medium::Medium;
@@ -17,9 +16,9 @@ use crate::memory::{Memory, RegionSpec};
 use crate::outcome::{Outcome, Service};
 use crate::pool::Pool;
 use crate::slot::{Token, CDB_MAX};
-use crate::tally::Tally;
 use crate::worker::{self, Shared};
 
+mod hosts;
 mod rings;
 mod statistics;
 
@@ -58,6 +57,8 @@ struct Session {
 struct State {
     hosts: HashMap<u32, Host>,
     sessions: HashMap<u32, Session>,
+    /// By mapping, of all hosts.
+    entries: HashMap<u32, Arc<Entry>>,
     next_id: u32,
 }
 
@@ -169,86 +170,6 @@ impl Engine {
             mailbox.post(order(Arc::clone(&ticket)));
         }
         number
-    }
-
-    // -- virtual hosts
-
-    /// A new virtual host.
-    pub fn add_host(&self, budget: i64) -> u32 {
-        let mut state = self.state();
-        let id = next_id(&mut state);
-        let host = Host { map: Arc::default(), budget: Arc::new(AtomicI64::new(budget)) };
-        state.hosts.insert(id, host);
-        id
-    }
-
-    /// Forget a virtual host; its sessions have ended.
-    pub fn remove_host(&self, host: u32) {
-        self.state().hosts.remove(&host);
-    }
-
-    /// Swap a host's map.
-    ///
-    /// # Errors
-    /// There is no such host.
-    pub fn set_map(&self, host: u32, generation: u64, rows: Vec<MapRow>) -> Result<u64> {
-        let threads = self.mailboxes.len();
-        let mut state = self.state();
-        let owner = state.hosts.get_mut(&host).ok_or_else(|| unknown("virtual host", host))?;
-        let old = Arc::clone(&owner.map);
-        let entries = rows
-            .into_iter()
-            .map(|row| Entry {
-                target: row.target,
-                lun: row.lun,
-                mapping: row.mapping,
-                gate: old.gate(row.mapping).cloned().unwrap_or_default(),
-                failures: old
-                    .entry(row.mapping)
-                    .map(|entry| Arc::clone(&entry.failures))
-                    .unwrap_or_default(),
-                tally: old.entry(row.mapping).map_or_else(
-                    || Arc::new(Tally::new(threads)),
-                    |entry| Arc::clone(&entry.tally),
-                ),
-                medium: row.medium,
-                short_road: row.short_road,
-                protected: row.protected,
-            })
-            .collect();
-        let map = Arc::new(Map::new(generation, entries));
-        owner.map = Arc::clone(&map);
-        drop(state);
-        Ok(self.broadcast(|ticket| Order::SetMap(host, Arc::clone(&map), ticket)))
-    }
-
-    fn gate(&self, mapping: u32) -> Result<Arc<Gate>> {
-        self.state()
-            .hosts
-            .values()
-            .find_map(|host| host.map.gate(mapping).cloned())
-            .ok_or_else(|| unknown("mapping", mapping))
-    }
-
-    /// Close a gate. Done: no short-road command that `bits` stop will follow, and with `wait`
-    /// none is in flight either.
-    ///
-    /// # Errors
-    /// There is no such mapping.
-    pub fn close_gate(&self, mapping: u32, bits: u32, wait: bool) -> Result<u64> {
-        self.gate(mapping)?.close(bits);
-        // No bits stop nobody: then the order is done as soon as each thread is between rounds.
-        let awaited = if wait { bits } else { 0 };
-        Ok(self.broadcast(|ticket| Order::Quiesce(mapping, awaited, ticket)))
-    }
-
-    /// Open a gate.
-    ///
-    /// # Errors
-    /// There is no such mapping.
-    pub fn open_gate(&self, mapping: u32, bits: u32) -> Result<()> {
-        self.gate(mapping)?.open(bits);
-        Ok(())
     }
 
     // -- front-ends

@@ -285,6 +285,8 @@ pub struct NewQueue {
 pub enum Order {
     /// Look up in this map from now on.
     SetMap(u32, Arc<Map>, Arc<Ticket>),
+    /// That host is gone, and its map is not needed any more.
+    ForgetMap(u32),
     /// Bits of a gate were set: give the ticket to the short-road commands that they stop.
     Quiesce(u32, u32, Arc<Ticket>),
     /// Use this memory for what comes.

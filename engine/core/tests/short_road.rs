@@ -107,7 +107,7 @@ fn rig(medium: Medium) -> Rig {
         medium: Some(Arc::new(medium)),
         short_road: OpcodeSet::new(&opcodes),
     };
-    wait_done(&engine, engine.set_map(host, 1, vec![row]).unwrap());
+    wait_done(&engine, engine.change_map(host, 1, vec![row], &[]).unwrap());
     engine.open_gate(1, gate::NEW).unwrap();
     let session = engine.add_session(host).unwrap();
     let region = RegionSpec {

@@ -131,15 +131,29 @@ async def test_clear_drops_one_condition(watched):
         (("BUS_DEVICE_RESET", "POWER_ON"), ("BUS_DEVICE_RESET", "POWER_ON")),
     ],
 )
-async def test_watchers_hear_of_what_becomes_pending_and_of_nothing_else(
+async def test_watchers_hear_of_what_becomes_pending_and_of_what_is_reported(
     watched, established, told
 ):
     heard = []
-    unwatch = watched.it.watch("a", heard.append)
+    unwatch = watched.it.watch("a", lambda code, begins: heard.append((code, begins)))
     for name in established:
         await watched.it.establish(getattr(sense, name))
-    assert heard == [getattr(sense, name) for name in told]
+    begun = [(getattr(sense, name), True) for name in told]
+    assert heard == begun
+    reported = await watched.it.take("a")
+    assert heard == [*begun, (reported, False)]
     unwatch()
     await watched.it.take("a")
     await watched.it.establish(sense.MODE_PARAMETERS_CHANGED)
-    assert heard == [getattr(sense, name) for name in told]
+    assert heard == [*begun, (reported, False)]
+
+
+async def test_watchers_hear_of_what_has_become_needless(watched):
+    await watched.it.take("a")
+    heard = []
+    watched.it.watch("a", lambda code, begins: heard.append((code, begins)))
+    code = sense.REPORTED_LUNS_DATA_HAS_CHANGED
+    await watched.it.establish(code, nexus="a")
+    await watched.it.clear("a", code)
+    await watched.it.clear("a", code)
+    assert heard == [(code, True), (code, False)]

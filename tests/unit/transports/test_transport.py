@@ -122,7 +122,7 @@ async def rig() -> AsyncIterator[Rig]:
     host = adapter.host = core.add_host("host0", adapter)
     ram = Medium(_engine.Medium.ram(size=MIB, block_size=512, read_only=False))
     mapping = core.new_mapping()
-    await host.set_map(1, [MapEntry(0, 0, mapping, ram, frozenset({READ_10}))])
+    await host.change_map(1, added=[MapEntry(0, 0, mapping, ram, frozenset({READ_10}))])
     host.gate(mapping).open(GateReason.NEW)
     ours, theirs = socket.socketpair()
     peer = Peer(theirs, deadline=DEADLINE)

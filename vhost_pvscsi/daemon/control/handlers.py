@@ -182,6 +182,7 @@ def _count(lun: LunStatistics) -> dict[str, Any]:
         "others": counters.others,
         "long-road": counters.long_road,
         "errors": counters.errors,
+        "denied": lun.denied,
         "bytes-read": counters.bytes_read,
         "bytes-written": counters.bytes_written,
         "in-flight": counters.in_flight,

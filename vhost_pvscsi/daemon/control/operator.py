@@ -58,6 +58,7 @@ class LunStatistics:
     pdev: str
     attachment: int  #: a number that no other attachment of this daemon's life has
     counters: LunCounters
+    denied: int  #: commands that its policy has refused
 
 
 class Operator(Protocol):

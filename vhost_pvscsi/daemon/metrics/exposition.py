@@ -48,15 +48,20 @@ class Snapshot:
     bounds: tuple[float, ...]  #: of the buckets of latencies, in seconds
 
 
-#: Name, help, and what it is of a LUN's counters.
-_COUNTERS: tuple[tuple[str, str, Callable[[LunCounters], int]], ...] = (
-    ("reads", "Read commands that have ended.", lambda c: c.reads),
-    ("writes", "Write commands that have ended.", lambda c: c.writes),
-    ("others", "Other commands that have ended.", lambda c: c.others),
-    ("long_road", "Commands that the daemon's Python has answered.", lambda c: c.long_road),
-    ("errors", "Commands that failed because the host's I/O did.", lambda c: c.errors),
-    ("read_bytes", "Bytes read.", lambda c: c.bytes_read),
-    ("written_bytes", "Bytes written.", lambda c: c.bytes_written),
+#: Name, help, and what it is of a LUN's statistics.
+_COUNTERS: tuple[tuple[str, str, Callable[[LunStatistics], int]], ...] = (
+    ("reads", "Read commands that have ended.", lambda lun: lun.counters.reads),
+    ("writes", "Write commands that have ended.", lambda lun: lun.counters.writes),
+    ("others", "Other commands that have ended.", lambda lun: lun.counters.others),
+    (
+        "long_road",
+        "Commands that the daemon's Python has answered.",
+        lambda lun: lun.counters.long_road,
+    ),
+    ("errors", "Commands that failed because the host's I/O did.", lambda lun: lun.counters.errors),
+    ("denied", "Commands that the LUN's policy has refused.", lambda lun: lun.denied),
+    ("read_bytes", "Bytes read.", lambda lun: lun.counters.bytes_read),
+    ("written_bytes", "Bytes written.", lambda lun: lun.counters.bytes_written),
 )
 
 _HISTOGRAMS: tuple[tuple[str, str, Callable[[LunCounters], tuple[int, ...]]], ...] = (
@@ -134,7 +139,7 @@ class _Once:
             info.add_metric(labels, {"pdev": lun.pdev})
             in_flight.add_metric(labels, lun.counters.in_flight)
             for family, read in counters:
-                family.add_metric(labels, read(lun.counters))
+                family.add_metric(labels, read(lun))
         yield from (info, in_flight, *(family for family, _ in counters))
 
     def _latencies(self) -> Iterator[Metric]:

@@ -152,7 +152,7 @@ class EmulatedDisk:
         await self._state.attentions.establish(code, nexus=nexus, but=but)
 
     def watch(self, nexus: str, watcher: Watcher) -> Callable[[], None]:
-        """Tell `watcher` of each unit attention that begins for a nexus; what ends that."""
+        """Tell `watcher` of each unit attention that begins or ends for a nexus; what ends that."""
         return self._state.attentions.watch(nexus, watcher)
 
     async def nexus_lost(self, nexus: str) -> bool:

@@ -11,9 +11,9 @@ impl Engine {
     /// What the host's I/O has failed to do at a mapping since this was asked last. Nothing: the
     /// next failure is told by an event.
     #[must_use]
-    pub fn take_failures(&self, host: u32, mapping: u32) -> Taken {
+    pub fn take_failures(&self, mapping: u32) -> Taken {
         let state = self.state();
-        let entry = state.hosts.get(&host).and_then(|host| host.map.entry(mapping));
+        let entry = state.entries.get(&mapping);
         entry.map(|entry| entry.failures.take()).unwrap_or_default()
     }
 
@@ -21,9 +21,9 @@ impl Engine {
     ///
     /// # Errors
     /// There is no such mapping.
-    pub fn counted(&self, host: u32, mapping: u32) -> Result<Counted> {
+    pub fn counted(&self, mapping: u32) -> Result<Counted> {
         let state = self.state();
-        let entry = state.hosts.get(&host).and_then(|host| host.map.entry(mapping));
+        let entry = state.entries.get(&mapping);
         entry.map(|entry| entry.tally.counted()).ok_or_else(|| unknown("mapping", mapping))
     }
 

@@ -22,6 +22,9 @@ impl Worker {
                 self.maps.insert(host, map);
                 self.fired.push(ticket);
             }
+            Order::ForgetMap(host) => {
+                self.maps.remove(&host);
+            }
             Order::Quiesce(mapping, bits, ticket) => self.quiesce(mapping, bits, ticket),
             Order::SetMemory(session, memory, ticket) => {
                 self.each_queue(session, None, |worker, queue| {

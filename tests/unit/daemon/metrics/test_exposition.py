@@ -34,7 +34,7 @@ COUNTERS = LunCounters(
 SNAPSHOT = Snapshot(
     "1.2.3",
     [HostStatistics(0, True, 1, 2), HostStatistics(7, False, 0, 0)],
-    [LunStatistics(Address(0, 0, 1, 3), 'a "quoted"\\\n.img', 9, COUNTERS)],
+    [LunStatistics(Address(0, 0, 1, 3), 'a "quoted"\\\n.img', 9, COUNTERS, 2)],
     BOUNDS,
 )
 LUN = {"host": "0", "vdev": "0:0:1:3"}
@@ -61,6 +61,7 @@ def test_every_counter_is_told(accept: str) -> None:
         "vhost_pvscsi_lun_others_total": 3,
         "vhost_pvscsi_lun_long_road_total": 4,
         "vhost_pvscsi_lun_errors_total": 1,
+        "vhost_pvscsi_lun_denied_total": 2,
         "vhost_pvscsi_lun_read_bytes_total": 4096,
         "vhost_pvscsi_lun_written_bytes_total": 512,
         "vhost_pvscsi_lun_in_flight": 5,
