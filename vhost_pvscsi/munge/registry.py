@@ -69,16 +69,32 @@ class Registry:
     def inbound(self, request: Request, mapping: Mapping) -> Request | Reply:
         """Apply the munger of a request's command, if there is one."""
         munger = self._inbound.get(_key(request)) or self._inbound.get((request.opcode, None))
-        return munger(request, mapping) if munger else request
+        if munger is None:
+            return request
+        made = munger(request, mapping)
+        if not isinstance(made, Request | Reply):
+            raise _no_answer(munger, made, "Request or Reply")
+        return made
 
     def outbound(self, request: Request, reply: Reply, mapping: Mapping) -> Reply:
         """Apply the munger of a reply's command, if there is one."""
         munger = self._outbound.get(_key(request)) or self._outbound.get((request.opcode, None))
-        return munger(request, reply, mapping) if munger else reply
+        if munger is None:
+            return reply
+        made = munger(request, reply, mapping)
+        if not isinstance(made, Reply):
+            raise _no_answer(munger, made, "Reply")
+        return made
 
 
 def _key(request: Request) -> _Key:
     return request.opcode, service_action(request.cdb)
+
+
+def _no_answer(munger: object, made: object, wanted: str) -> TypeError:
+    # A munger need not be ours, nor checked by mypy; `return` forgotten is the likeliest slip.
+    name = f"{getattr(munger, '__module__', '?')}.{getattr(munger, '__qualname__', munger)}"
+    return TypeError(f"munger {name} returned {type(made).__name__}, not a {wanted}")
 
 
 def _add(table: dict[_Key, _Munger], key: _Key, munger: _Munger) -> None:

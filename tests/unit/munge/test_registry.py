@@ -60,3 +60,20 @@ def test_different_service_actions_are_not():
     registry.on_request(0x9E, 0x10)(lambda request, mapping: request)
     registry.on_request(0x9E, 0x12)(lambda request, mapping: Reply(data=b"twelve"))
     assert registry.inbound(request("9e12"), MAPPING).data == b"twelve"
+
+
+def test_a_munger_that_returns_something_else_is_named():
+    registry = Registry()
+
+    @registry.on_request(0x12)
+    def forgets(request, mapping):
+        pass
+
+    @registry.on_reply(0x12)
+    def bare(request, reply, mapping):
+        return reply.data
+
+    with pytest.raises(TypeError, match=r"forgets returned NoneType, not a Request or Reply"):
+        registry.inbound(request("12"), MAPPING)
+    with pytest.raises(TypeError, match=r"bare returned bytes, not a Reply"):
+        registry.outbound(request("12"), Reply(), MAPPING)
