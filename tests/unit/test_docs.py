@@ -33,7 +33,7 @@ def test_the_munger_of_the_page_works(monkeypatch):
     monkeypatch.setattr(registry, "outbound", own.on_reply)
     exec(compile(example, "munging.md", "exec"), {})
     request = Request(nexus="a", target=0, lun=0, cdb=bytes.fromhex("120000002400"))
-    reply = own.outbound(request, Reply(data=bytes(36)), Table(0).resolve(0, 0))
+    reply = own.theirs.outbound(request, Reply(data=bytes(36)), Table(0).resolve(0, 0))
     assert reply.data == bytes(8) + b"EXAMPLE " + bytes(20)
-    short = own.outbound(request, Reply(data=bytes(10)), Table(0).resolve(0, 0))
+    short = own.theirs.outbound(request, Reply(data=bytes(10)), Table(0).resolve(0, 0))
     assert short.data == bytes(8) + b"EX"
