@@ -59,8 +59,10 @@ def _load_file(source: str, registry: Registry) -> None:
         raise DeviceError(
             f"mungers {source}: {error.strerror or error}", hint="--mungers FILE, of Python"
         ) from error
-    # Found by no import of others; a module must be known by a name for what Python does of it.
-    name = f"vhost_pvscsi_munger_file_{len(sys.modules)}"
+    # Dataclasses and others look their module up; the name is in no other module's way.
+    name = f"munger_file_{path.stem}"
+    while name in sys.modules:
+        name += "_"
     loader = importlib.machinery.SourceFileLoader(name, str(path))
     spec = importlib.util.spec_from_file_location(name, path, loader=loader)
     assert spec is not None  # it has its loader
