@@ -8,6 +8,7 @@
     ├── RingError               the guest's ring is broken: ends that guest's adapter only
     ├── DeviceError             a host file or device cannot be opened, locked or read
     │   └── DeviceBusyError     another program, or another unit of ours, holds it
+    ├── MungerError             a munger failed: costs the guest that one command
     └── ControlError            a running daemon refused what it was asked, or is not there
 
 Errors carry facts as attributes and build their sentence from them. A `hint`
@@ -68,6 +69,10 @@ class DeviceError(VhostPvscsiError):
 
 class DeviceBusyError(DeviceError):
     """A host file or device is held by another program or another unit."""
+
+
+class MungerError(VhostPvscsiError):
+    """A munger raised, or returned what is no answer; the guest's command fails."""
 
 
 class ControlError(VhostPvscsiError):

@@ -10,6 +10,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from .devices.presentation import PLAIN, Presentation
+from .errors import MungerError
 from .munge import inquiry, operation_codes, protection, report_luns
 from .munge.registry import REGISTRY, Registry
 from .scsi.request import Reply
@@ -17,6 +18,7 @@ from .scsi.sense import INTERNAL_TARGET_FAILURE, check_condition
 
 if TYPE_CHECKING:
     from .devices.unit import LogicalUnit
+    from .munge.layer import Layer
     from .scsi.request import Request
     from .translation import Mapping
 
@@ -29,22 +31,38 @@ log = logging.getLogger(__name__)
 async def serve(request: Request, mapping: Mapping, registry: Registry = REGISTRY) -> Reply:
     """Answer one request; adapter.py has turned its mapping id and generation into the mapping.
 
-    A bug of ours costs the guest that one command, and is logged; it never costs the adapter.
+    A munger of a layer takes those behind it and the unit for one: it is asked first, and sees
+    the reply last. A bug costs the guest that one command, and is logged; never the adapter.
     """
     try:
-        asked = registry.inbound(request, mapping)
+        return await _through(request, mapping, registry)
+    except MungerError as error:
+        return _failed(request, mapping, f"failed: {error}", error)
+    except Exception as error:
+        return _failed(request, mapping, "failed by a bug of ours", error)
+
+
+def _failed(request: Request, mapping: Mapping, reason: str, error: Exception) -> Reply:
+    where = f"{mapping.address} ({mapping.unit.name})"
+    log.error("%s: command %s %s", where, request.cdb.hex(" "), reason, exc_info=error)
+    return check_condition(INTERNAL_TARGET_FAILURE)
+
+
+async def _through(request: Request, mapping: Mapping, registry: Registry) -> Reply:
+    passed: list[tuple[Layer, Request]] = []
+    for layer in registry.layers:
+        asked = layer.inbound(request, mapping)
         if isinstance(asked, Reply):
-            return asked
-        answer = await mapping.unit.execute(asked)
-        return registry.outbound(request, answer, mapping)
-    except Exception:
-        log.exception(
-            "%s (%s): command %s failed by a bug of ours",
-            mapping.address,
-            mapping.unit.name,
-            request.cdb.hex(" "),
-        )
-        return check_condition(INTERNAL_TARGET_FAILURE)
+            reply = asked
+            break
+        # A reply is rewritten by what that layer was asked, not by what it asked.
+        passed.append((layer, request))
+        request = asked
+    else:
+        reply = await mapping.unit.execute(request)
+    for layer, asked_there in reversed(passed):
+        reply = layer.outbound(asked_there, reply, mapping)
+    return reply
 
 
 def short_road_opcodes(

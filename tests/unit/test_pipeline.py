@@ -1,6 +1,7 @@
 """The way of a request through munging and its unit."""
 
 import logging
+from dataclasses import replace
 
 from vhost_pvscsi import pipeline
 from vhost_pvscsi.devices.absent import AbsentUnit
@@ -81,3 +82,72 @@ def test_a_munger_moves_its_opcode_to_the_long_road():
     registry.on_reply(0x28)(lambda request, reply, mapping: reply)
     assert pipeline.short_road_opcodes(unit, registry=registry) == opcodes.MEDIUM_OPCODES - {0x28}
     assert pipeline.short_road_opcodes(unit) == opcodes.MEDIUM_OPCODES
+
+
+async def test_a_third_partys_mungers_are_around_ours():
+    registry, told = Registry(), []
+
+    def ours(function):
+        function.__module__ = "vhost_pvscsi.munge.some"
+        return function
+
+    @registry.on_request(0x12)
+    @ours
+    def our_request(request, mapping):
+        told.append(("ours asked", request.cdb[4]))
+        return replace(request, cdb=bytes.fromhex("120000002400"))
+
+    @registry.on_reply(0x12)
+    @ours
+    def our_reply(request, reply, mapping):
+        told.append(("ours replies to", request.cdb[4]))
+        return replace(reply, data=b"ours")
+
+    @registry.on_request(0x12)
+    def their_request(request, mapping):
+        told.append(("theirs asked", request.cdb[4]))
+        return replace(request, cdb=bytes.fromhex("120000000800"))
+
+    @registry.on_reply(0x12)
+    def their_reply(request, reply, mapping):
+        told.append(("theirs replies to", request.cdb[4]))
+        return replace(reply, data=reply.data + b" and theirs")
+
+    reply = await pipeline.serve(
+        request("12 00 00 00 05 00"), table(disk()).resolve(1, 3), registry
+    )
+    assert reply.data == b"ours and theirs"
+    assert told == [
+        ("theirs asked", 5),
+        ("ours asked", 8),
+        ("ours replies to", 8),
+        ("theirs replies to", 5),
+    ]
+
+
+async def test_what_our_layer_answers_is_a_units_reply_to_theirs():
+    registry = Registry()
+
+    def refuse(request, mapping):
+        return Reply(status=Status.BUSY)
+
+    refuse.__module__ = "vhost_pvscsi.munge.some"
+    registry.on_request(0x12)(refuse)
+    registry.on_reply(0x12)(lambda request, reply, mapping: replace(reply, data=b"seen"))
+    reply = await pipeline.serve(request("12"), table(Broken()).resolve(1, 3), registry)
+    assert (reply.status, reply.data) == (Status.BUSY, b"seen")
+
+
+async def test_a_munger_that_raises_costs_one_command_and_is_named(caplog):
+    registry = Registry()
+
+    @registry.on_reply(0x12)
+    def fails(request, reply, mapping):
+        raise SystemExit("at once")
+
+    with caplog.at_level(logging.ERROR):
+        reply = await pipeline.serve(request("12"), table(disk()).resolve(1, 3), registry)
+    assert reply.sense[12:14].hex() == "4400"
+    assert "fails of" in caplog.text
+    assert "has raised SystemExit: at once" in caplog.text
+    assert "bug of ours" not in caplog.text

@@ -150,6 +150,25 @@ def _quantiles(histogram: Histogram) -> tuple[str, ...]:
     return tuple(figures.seconds(histogram.quantile(share), longest) for share in (0.5, 0.99))
 
 
+def mungers(told: Rows) -> str:
+    """Make the table of mungers; codes are hexadecimal, as the standards have them."""
+    return table(
+        ("command", "code", "direction", "function", "origin"),
+        (
+            (munger["command"], _code(munger), *(munger[name] for name in _OF_MUNGERS))
+            for munger in told
+        ),
+    )
+
+
+def _code(munger: Mapping[str, Any]) -> str:
+    action = munger["service-action"]
+    return f"{munger['opcode']:02X}h" + ("" if action is None else f"/{action:02X}h")
+
+
+_OF_MUNGERS = ("direction", "function", "origin")
+
+
 def event(told: Mapping[str, Any]) -> str:
     """Make one line: local time, name, what it tells."""
     stamp = told["timestamp"]
@@ -188,4 +207,5 @@ SHOWN: dict[str, Callable[[Any], str]] = {
     "query-stats": anything,
     "query-lun-stats": lun_stats,
     "fault-list": anything,
+    "query-mungers": mungers,
 }

@@ -209,6 +209,16 @@ COMMANDS: Mapping[str, Command] = {
             verb="lun-stats",
         ),
         Command(
+            "query-mungers",
+            "List the mungers: what rewrites guests' commands and replies.",
+            details="Those of third parties come before ours. docs/munging.md says what they are.",
+            returns="list of `command`, `opcode`, `service-action` (null: all there are),"
+            " `direction` (`inbound` or `outbound`), `function`, `origin` (`vhost-pvscsi`, a"
+            " package and its version, or a file)",
+            query=True,
+            verb="mungers",
+        ),
+        Command(
             "reload",
             "Read the configuration file again, and make what changed in it so.",
             (

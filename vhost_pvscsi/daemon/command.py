@@ -22,6 +22,8 @@ from vhost_pvscsi.control.permissions import parse_group, parse_mode
 from vhost_pvscsi.errors import VhostPvscsiError
 
 from .config.read import read_config
+from .config.settings import FileOrName
+from .mungers import load_mungers
 from .options import ServeOptions, parse_serve
 from .service import Service
 
@@ -204,6 +206,16 @@ def _read_with(
     kept. $STATE_DIRECTORY if not given.""",
 )
 @click.option(
+    "--mungers",
+    "mungers",
+    type=FileOrName(),
+    metavar="FILE|NAME",
+    multiple=True,
+    help="""Load mungers, which rewrite what guests ask and are told, from a Python FILE, or from
+    the installed package that offers them as NAME (docs/munging.md). What has a slash, or .py at
+    its end, is a file. Repeatable.""",
+)
+@click.option(
     "--log-level",
     type=click.Choice(LOG_LEVELS),
     default="info",
@@ -235,6 +247,7 @@ def serve(
     poll_us: int,
     io_uring: bool,
     state_directory: Path | None,
+    mungers: tuple[str, ...],
     log_level: str,
     debug: bool,
 ) -> None:
@@ -271,6 +284,8 @@ def serve(
             read_config=partial(read_config, config.path, settings()) if config else None,
             metrics=metrics,
         )
+        # Before anything is there: which commands the engine may finish follows from them.
+        load_mungers(mungers)
         sys.exit(run(options))
 
 

@@ -24,7 +24,10 @@ def only_attached(request: Request, reply: Reply, mapping: Mapping) -> Reply:
     """Put the LUNs attached at the guest's target in the place of the unit's own.
 
     SPC-5, "REPORT LUNS command": sorted; cut to any allocation length, while LUN LIST LENGTH
-    speaks of the whole. A unit that refuses the command is left its refusal.
+    speaks of the whole. It says that there should be room for 16 bytes, and not that less is a
+    mistake: that is of SPC, the first, and QEMU's own targets keep to it. We are of SPC-5 (INQUIRY,
+    VERSION), where an allocation length cuts and is never an error (SPC-5 4.2.5.6). A unit that
+    refuses the command, as one of SPC may do, is left its refusal.
     """
     if not is_good(reply):
         return reply

@@ -13,7 +13,7 @@ from vhost_pvscsi.translation import Mapping
 def munged(opcode, reply, shown):
     mapping = Mapping(1, 1, Address(0, 0, 0, 0), ABSENT_UNIT, (0,), shown)
     cdb = bytes([opcode]).ljust(16, b"\0")
-    return REGISTRY.outbound(Request(nexus="a", target=0, lun=0, cdb=cdb), reply, mapping)
+    return REGISTRY.ours.outbound(Request(nexus="a", target=0, lun=0, cdb=cdb), reply, mapping)
 
 
 @pytest.mark.parametrize(("opcode", "at"), [(0x1A, 2), (0x5A, 3)])

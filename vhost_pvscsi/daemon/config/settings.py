@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+class FileOrName(click.Path):
+    """A file, told by a slash or by .py at its end; else the name of something else."""
+
+    @staticmethod
+    def is_file(text: str) -> bool:
+        """Whether it names a file."""
+        return "/" in text or text.endswith(".py")
+
+
 def read_setting(option: click.Option, value: object, folder: Path) -> object:
     """Read the value of an option; a path is relative to `folder`.
 
@@ -33,7 +42,8 @@ def _one(option: click.Option, name: str, value: object, folder: Path) -> object
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise ConfigurationError(f"{name}: {str(value)[:SHOWN]!r} cannot be used", hint=right)
     if isinstance(option.type, click.Path):
-        return str(folder / str(value))
+        is_name = isinstance(option.type, FileOrName) and not option.type.is_file(str(value))
+        return value if is_name else str(folder / str(value))
     try:
         option.type.convert(value, option, None)
     except click.BadParameter as error:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vhost_pvscsi.control.commands import COMMANDS
 from vhost_pvscsi.control.schema import describe
 from vhost_pvscsi.engine import LATENCY_BOUNDS
+from vhost_pvscsi.munge.registry import REGISTRY
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -197,6 +198,24 @@ def _trimmed(counts: tuple[int, ...]) -> list[int]:
     while used and not counts[used - 1]:
         used -= 1
     return list(counts[:used])
+
+
+@_carries_out("query-mungers")
+async def _query_mungers(_operator: Operator) -> list[dict[str, Any]]:
+    found = [munger for layer in REGISTRY.layers for munger in layer]
+    # By command; a command's own in the order of the layers, from the guest to the unit.
+    found.sort(key=lambda munger: (munger.opcode, munger.service_action or 0, munger.direction))
+    return [
+        {
+            "command": munger.command,
+            "opcode": munger.opcode,
+            "service-action": munger.service_action,
+            "direction": str(munger.direction),
+            "function": munger.name,
+            "origin": munger.origin,
+        }
+        for munger in found
+    ]
 
 
 @_carries_out("query-version")
