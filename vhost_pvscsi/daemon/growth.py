@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
-from typing import TYPE_CHECKING, Protocol, Self
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 from vhost_pvscsi.errors import ConfigurationError, DeviceError
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from vhost_pvscsi.devices.emulated.description import DiskGeometry
+    from vhost_pvscsi.devices.emulated.disk import EmulatedDisk
     from vhost_pvscsi.identity import Address
 
     from .control.publisher import Publisher
@@ -71,9 +71,9 @@ class Growth:
         self._places = places
         self._publisher = publisher
         self._pause = pause
-        #: What is wrong with a unit and has been said.
-        self._said: WeakKeyDictionary[object, str] = WeakKeyDictionary()
-        self._telling: set[asyncio.Task[None]] = set()
+        #: What the last look found wrong, and has been said.
+        self._said: dict[EmulatedDisk, str] = {}
+        self._telling: dict[asyncio.Task[None], EmulatedDisk] = {}
         self._watching: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -106,28 +106,29 @@ class Growth:
                 f"LUN {address}: it has no file that could grow",
                 hint="detach it, and attach it with another size",
             )
-        while True:
-            known = backed.unit.geometry
-            [size] = await asyncio.to_thread(_measure, [backed])
-            # Somebody else may have looked, later, and been quicker.
-            if backed.unit.geometry is known:
-                break
-        told = self._apply(backed, size)
-        if told is not None:
-            await asyncio.shield(told)
+        for odd in await asyncio.to_thread(_measure, [backed]):
+            self._apply(odd)
+        # Of what the last look of all has found, too.
+        telling = [task for task, unit in self._telling.items() if unit is backed.unit]
+        if telling:
+            await asyncio.wait(telling)
         return backed.unit.geometry
 
     async def look(self) -> None:
         """Look at all of them."""
         everything = self._places.backed()
+        wrong: dict[EmulatedDisk, str] = {}
         for start in range(0, len(everything), BATCH):
-            batch = everything[start : start + BATCH]
-            known = [backed.unit.geometry for backed in batch]
             # A file system that does not answer keeps this waiting, and nobody's commands.
-            sizes = await asyncio.to_thread(_measure, batch)
-            for backed, before, size in zip(batch, known, sizes, strict=True):
-                if backed.unit.geometry is before:
-                    self._apply_or_say(backed, size)
+            for odd in await asyncio.to_thread(_measure, everything[start : start + BATCH]):
+                try:
+                    self._apply(odd)
+                except DeviceError as error:
+                    wrong[odd.backed.unit] = error.told().replace("\n", "; ")
+        for unit, text in wrong.items():
+            if self._said.get(unit) != text:
+                log.error("%s", text)
+        self._said = wrong
 
     async def _watch(self) -> None:
         while True:
@@ -138,36 +139,27 @@ class Growth:
                 # A bug of ours, with one unit perhaps: the others shall grow all the same.
                 log.exception("growth: a look has failed")
 
-    def _apply_or_say(self, backed: Backed, size: int | OSError) -> None:
-        try:
-            self._apply(backed, size)
-        except DeviceError as error:
-            text = error.told()
-            if self._said.get(backed.unit) != text:
-                self._said[backed.unit] = text
-                log.error("%s", text.replace("\n", "; "))  # noqa: TRY400 -- no bug of ours
-        else:
-            self._said.pop(backed.unit, None)
-
-    def _apply(self, backed: Backed, size: int | OSError) -> asyncio.Task[None] | None:
-        """Act on what was found; the task that tells of it, if there is something to tell.
+    def _apply(self, odd: _Odd) -> None:
+        """Act on what was found.
 
         Raises:
             DeviceError: it has shrunk, or could not be looked at.
         """
+        backed, before, size = odd
         if not backed.open:
-            return None  # the number was another file's, perhaps
+            return  # the number may have been another file's
+        if backed.unit.geometry is not before:
+            return  # another look was quicker, and perhaps this one is the older
         if isinstance(size, OSError):
             raise DeviceError(
                 f"{self._name(backed)}: its size cannot be found out: {size.strerror}",
                 hint="it keeps the size that it has",
             )
-        before = backed.unit.geometry
         finding = compare(before, size)
         if finding is Finding.SHRUNK:
             raise self._shrunk(backed, size)
         if finding is Finding.SAME:
-            return None
+            return
         backed.unit.grow(size // before.block_size)
         log.info(
             "%s: has grown from %d to %d bytes",
@@ -176,9 +168,8 @@ class Growth:
             size // before.block_size * before.block_size,
         )
         task = asyncio.create_task(self._tell(backed))
-        self._telling.add(task)
-        task.add_done_callback(self._telling.discard)
-        return task
+        self._telling[task] = backed.unit
+        task.add_done_callback(self._telling.pop)
 
     async def _tell(self, backed: Backed) -> None:
         # A task of its own: this waits until commands in flight have ended.
@@ -205,14 +196,24 @@ class Growth:
         return f"LUN {places}: {backed.path}" if places else str(backed.path)
 
 
-def _measure(those: Sequence[Backed]) -> list[int | OSError]:
-    """Find out sizes, on a thread."""
-    sizes: list[int | OSError] = []
+class _Odd(NamedTuple):
+    """A unit whose file has another size than the unit, or none that could be found out."""
+
+    backed: Backed
+    geometry: DiskGeometry  #: of the unit, before the look
+    size: int | OSError
+
+
+def _measure(those: Sequence[Backed]) -> list[_Odd]:
+    """Find those that are not as they should be, on a thread."""
+    odd = []
     for backed in those:
-        found: int | OSError
+        geometry = backed.unit.geometry
         try:
-            found = backed.measure()
+            size = backed.measure()
         except OSError as error:
-            found = error
-        sizes.append(found)
-    return sizes
+            odd.append(_Odd(backed, geometry, error))
+            continue
+        if size != geometry.blocks * geometry.block_size:
+            odd.append(_Odd(backed, geometry, size))
+    return odd
