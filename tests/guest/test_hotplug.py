@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -34,6 +36,7 @@ COMING = [
 ]
 #: Linux has 8 buffers for events, and we keep no more than so many (docs: EVENTS_MISSED).
 BURST = 72
+MIB = 1 << 20
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +133,37 @@ def test_more_luns_than_the_guest_has_buffers_for_events_all_come(
             client.execute("scsi-detach", vdev=at.vdev())
         scsi_view.wait_for(guest, *burst, there=False)
     assert scsi_view.places(guest) == {first}
+
+
+def test_a_disk_grows_with_its_file_without_a_rescan(
+    guest: Machine, verb: Verbs, tmp_path: Path
+) -> None:
+    image, at = tmp_path / "growing.img", Place(0, 0, 0)
+    image.touch()
+    os.truncate(image, 16 * MIB)
+    verb("scsi-attach", str(image), at.vdev())
+    scsi_view.wait_for(guest, at)
+    disk = scsi_view.disk(guest, at)
+    name = disk.node.rpartition("/")[2]
+    sectors = f"/sys/block/{name}/size"
+    with Background(guest, "verify", verifying(disk.node)) as verifier:
+        verifier.wait_for_more(1)
+        for size in (32 * MIB, 48 * MIB):
+            began = time.monotonic()
+            os.truncate(image, size)
+            until = f"until [ $(cat {sectors}) = {size // 512} ]; do sleep 0.01; done"
+            guest.console.check(until, timeout=scsi_view.PATIENCE)
+            print(f"seconds from truncate to {sectors}: {time.monotonic() - began:.2f}")
+        verifier.wait_for_more(verifier.output().count("round") + 1)
+    last = 48 * MIB // 4096 - 1
+    writing = f"dd of={disk.node} bs=4k seek={last} count=1 oflag=direct"
+    guest.console.check(f"yes beyond | head -c 4096 | {writing} iflag=fullblock")
+    guest.console.check(
+        f"dd if={disk.node} bs=4k skip={last} count=1 iflag=direct | grep -q beyond"
+    )
+    with image.open("rb") as file:
+        file.seek(-4096, os.SEEK_END)
+        assert file.read() == (b"beyond\n" * 586)[:4096]
 
 
 def attach_and_detach(guest: Machine, verb: Verbs, rounds: int) -> None:

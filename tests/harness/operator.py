@@ -5,7 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from vhost_pvscsi.daemon.control.operator import Change, HostStatus, LunStatistics, LunStatus
+from vhost_pvscsi.daemon.control.operator import (
+    Change,
+    HostStatus,
+    LunStatistics,
+    LunStatus,
+    Size,
+)
 from vhost_pvscsi.engine import LATENCY_BOUNDS, LunCounters
 from vhost_pvscsi.errors import ConfigurationError
 
@@ -61,6 +67,12 @@ class PaperOperator:
         await self.hold.wait()
         del self._luns[address]
         self._events.publish("LUN_DETACHED", vdev=str(address))
+
+    async def resize(self, address: Address) -> Size:
+        self.asked.append(("resize", address))
+        if address not in self._luns:
+            raise ConfigurationError(f"host {address.host} has nothing at {address}")
+        return Size(4096, 512)
 
     def hosts(self) -> list[HostStatus]:
         return [

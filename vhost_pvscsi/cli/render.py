@@ -169,6 +169,12 @@ def _code(munger: Mapping[str, Any]) -> str:
 _OF_MUNGERS = ("direction", "function", "origin")
 
 
+def resized(told: Mapping[str, Any]) -> str:
+    """Say how large a LUN is now."""
+    blocks, block_size = told["blocks"], told["block-size"]
+    return f"{blocks} blocks of {block_size} bytes, {size(blocks * block_size)}"
+
+
 def event(told: Mapping[str, Any]) -> str:
     """Make one line: local time, name, what it tells."""
     stamp = told["timestamp"]
@@ -204,6 +210,7 @@ def _cell(value: object) -> str:
 SHOWN: dict[str, Callable[[Any], str]] = {
     "query-luns": scsi_list,
     "reload": changes,
+    "scsi-resize": resized,
     "query-stats": anything,
     "query-lun-stats": lun_stats,
     "fault-list": anything,

@@ -157,6 +157,15 @@ COMMANDS: Mapping[str, Command] = {
             verb="scsi-detach",
         ),
         Command(
+            "scsi-resize",
+            "Have a LUN as large as its file is now.",
+            (_VDEV,),
+            "The daemon looks once a second by itself; this looks at once. A guest that runs has"
+            " been told when it returns. No LUN becomes smaller.",
+            returns="`blocks` and `block-size`, as the LUN has them now",
+            verb="scsi-resize",
+        ),
+        Command(
             "query-luns",
             "List LUNs.",
             (Parameter("host", HOST, "Those of this virtual host only.", required=False),),

@@ -34,6 +34,11 @@ EVENTS: Mapping[str, Event] = {
         ),
         Event("LUN_DETACHED", "A LUN is gone.", ("vdev",)),
         Event(
+            "LUN_RESIZED",
+            "A LUN has grown with its file, and its guest has been told.",
+            ("vdev", "blocks", "block-size"),
+        ),
+        Event(
             "IO_ERROR",
             "The host could not carry out commands of a LUN: `count` of them since the last such"
             " event of that LUN, of which there is one a second at most. `opcode`, `command` and"

@@ -12,7 +12,7 @@ from vhost_pvscsi.adapter import Adapter
 from vhost_pvscsi.errors import ConfigurationError, DeviceBusyError
 
 from .sockets import Listener
-from .units import Units
+from .units import Backed, Units
 
 if TYPE_CHECKING:
     import socket
@@ -93,6 +93,23 @@ class Inventory:
             ConfigurationError: nothing is attached there.
         """
         return self.host(address.host).adapter.unit_at(address)
+
+    def backed(self) -> tuple[Backed, ...]:
+        """All units that a file or device is behind."""
+        return self._units.backed
+
+    def backed_at(self, address: Address) -> Backed | None:
+        """The one at an address; None: no file is behind it.
+
+        Raises:
+            ConfigurationError: nothing is attached there.
+        """
+        unit = self.unit_at(address)
+        return next((backed for backed in self._units.backed if backed.unit is unit), None)
+
+    def places(self, backed: Backed) -> list[Address]:
+        """Where it is attached, in order."""
+        return sorted(address for _, address in self._peers(backed.unit))
 
     def counters(self, host: VirtualHost, names: Sequence[str]) -> dict[str, int]:
         """What the rings of a host's front-end have carried, all together; `names` in order."""

@@ -10,7 +10,7 @@ from vhost_pvscsi.devices.emulated.disk import EmulatedDisk
 from vhost_pvscsi.devices.faults.parse import parse_rule
 from vhost_pvscsi.devices.pdev import split_commas
 
-from .control.operator import Change, HostStatus, LunStatus
+from .control.operator import Change, HostStatus, LunStatus, Size
 from .plan import Plan, of_options
 from .reload import RESTART, Reload
 from .statistics import lun_statistics
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from .changes import Changes
     from .control.operator import LunStatistics
+    from .growth import Growth
     from .inventory import Inventory, VirtualHost
     from .roster import Missing, Roster
 
@@ -49,6 +50,7 @@ class Operations:
         inventory: Inventory,
         roster: Roster,
         changes: Changes,
+        growth: Growth,
         read: Callable[[], Reading],
         stop: Callable[[], None],
     ) -> None:
@@ -56,6 +58,7 @@ class Operations:
         self._inventory = inventory
         self._roster = roster
         self._changes = changes
+        self._growth = growth
         self._read = read
         self._stop = stop
 
@@ -88,6 +91,11 @@ class Operations:
         """Detach a LUN; raises as `Inventory.detach`."""
         async with self._roster.changing, self._roster.lun_change(address, None):
             await self._changes.detach_lun(address, force=force, patience=patience)
+
+    async def resize(self, address: Address) -> Size:
+        """Have a LUN as large as its file, now; raises as `Growth.look_at`."""
+        geometry = await self._growth.look_at(address)
+        return Size(geometry.blocks, geometry.block_size)
 
     async def reload(self, *, forget: bool) -> list[Change]:
         """Read the configuration anew and make what changed so; with `forget`, that alone.

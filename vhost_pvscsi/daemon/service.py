@@ -17,6 +17,7 @@ from vhost_pvscsi.state import Store
 from .changes import Changes
 from .control.publisher import Publisher
 from .control.server import ControlServer
+from .growth import Growth
 from .inventory import Inventory
 from .io_errors import IoErrors
 from .notify import READY, STOPPING, notify, reloading
@@ -93,8 +94,10 @@ class Service:
                     hint="--control PATH lets others be attached",
                 )
             changes = Changes(inventory, roster, publisher)
-            operations = Operations(inventory, roster, changes, self._read, self._stop.set)
+            growth = Growth(inventory, publisher)
+            operations = Operations(inventory, roster, changes, growth, self._read, self._stop.set)
             async with AsyncExitStack() as controls:
+                await controls.enter_async_context(growth)
                 for spec in options.all_controls():
                     await controls.enter_async_context(ControlServer(operations, publisher, spec))
                 await _serve_metrics(inventory, publisher, options.metrics, controls)

@@ -20,9 +20,11 @@ from vhost_pvscsi.medium import Medium
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
     from vhost_pvscsi.devices.faults.rule import Rule
     from vhost_pvscsi.devices.nonvolatile import StateDirectory
+    from vhost_pvscsi.devices.opening import Backing
     from vhost_pvscsi.devices.unit import AttachableUnit
     from vhost_pvscsi.engine import Engine
     from vhost_pvscsi.scsi.request import Reply, Request
@@ -31,6 +33,28 @@ log = logging.getLogger(__name__)
 
 #: Pieces of EXTENDED COPY that are on their way at a time, of all units.
 COPY_THREADS = 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Backed:
+    """A unit that a file or device is behind."""
+
+    unit: EmulatedDisk
+    backing: Backing
+
+    @property
+    def path(self) -> Path:
+        """Which one."""
+        return self.backing.path
+
+    @property
+    def open(self) -> bool:
+        """Whether the unit is still there."""
+        return self.backing.fd >= 0
+
+    def measure(self) -> int:
+        """Find out how many bytes are behind it now; see `Backing.measure`."""
+        return self.backing.measure()
 
 
 class Units:
@@ -49,6 +73,7 @@ class Units:
         self._copy_threads = ThreadPoolExecutor(COPY_THREADS, "copy")
         self._state = state
         self._known: dict[str, _Known] = {}  #: by what makes a unit one: see `_share_key`
+        self._backed: list[Backed] = []
 
     def make(self, spec: LunSpec) -> EmulatedDisk:
         """Make the unit of a LUN, or find the one that it shares.
@@ -65,6 +90,11 @@ class Units:
             unit = self._make_disk(spec, undo)
             self._known[key] = _Known(spec, unit, undo.pop_all())
         return unit
+
+    @property
+    def backed(self) -> tuple[Backed, ...]:
+        """All units that a file or device is behind."""
+        return tuple(self._backed)
 
     def release(self, unit: AttachableUnit) -> None:
         """Close what a unit stands on; it is attached nowhere, and its commands have ended."""
@@ -119,9 +149,13 @@ class Units:
 
         # The kernel does not tell of holes in a block device.
         find = None if backing.block_device else find_runs
-        return self._disk(
+        unit = self._disk(
             spec, backing.identity_source, geometry, medium, held, backing.flush, find
         )
+        backed = Backed(unit, backing)
+        self._backed.append(backed)
+        held.callback(self._backed.remove, backed)
+        return unit
 
     def _in_memory(self, spec: LunSpec, held: contextlib.ExitStack) -> EmulatedDisk:
         assert spec.size is not None  # pdev.py gives every RAM and NULL one

@@ -48,7 +48,7 @@ class Backing:
     path: Path  #: canonical
     fd: int
     scratch_fd: int  #: an empty temporary file beside an image, -1 where there can be none
-    size: int
+    size: int  #: when it was opened
     read_only: bool
     direct: bool
     sync_writes: bool
@@ -63,6 +63,17 @@ class Backing:
             if fd >= 0:
                 os.close(fd)
         self.fd = self.scratch_fd = -1
+
+    def measure(self) -> int:
+        """Find out how many bytes there are now.
+
+        A thread may ask, without a descriptor of its own, which would keep a detached file locked.
+        What it was told counts only if `fd` is still open after: else it was another file's.
+
+        Raises:
+            OSError: the host refused.
+        """
+        return _size(self.fd, self.block_device)
 
     async def on_thread(self, work: Callable[[int], Result]) -> Result:
         """Give a descriptor to work that may wait, on a thread.

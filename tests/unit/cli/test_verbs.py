@@ -122,6 +122,14 @@ def test_json_is_what_the_daemon_says(control: ControlThread, verb: str) -> None
     assert good("show").splitlines()[-1] == "no LUN"
 
 
+def test_the_size_of_a_lun_is_told(control: ControlThread) -> None:
+    good("host-attach", "0", "--socket-path", "/s")
+    good("scsi-attach", "a.img", "0:0:1:0")
+    assert good("scsi-resize", "0:0:1:0") == "4096 blocks of 512 bytes, 2M\n"
+    told = json.loads(good("scsi-resize", "0:0:1:0", "--json"))
+    assert told == {"blocks": 4096, "block-size": 512}
+
+
 def test_what_a_reload_did_is_listed(control: ControlThread) -> None:
     assert good("reload", "--forget").splitlines() == [
         "LUN 0:0:1:0: attached",

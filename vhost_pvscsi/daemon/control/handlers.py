@@ -106,6 +106,12 @@ async def _scsi_detach(
     return {}
 
 
+@_carries_out("scsi-resize")
+async def _scsi_resize(operator: Operator, vdev: Address) -> dict[str, Any]:
+    size = await operator.resize(vdev)
+    return {"blocks": size.blocks, "block-size": size.block_size}
+
+
 @_carries_out("query-luns")
 async def _query_luns(operator: Operator, host: int | None) -> list[dict[str, Any]]:
     connected = {known.number: known.connected for known in operator.hosts()}

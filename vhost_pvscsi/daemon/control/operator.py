@@ -42,6 +42,14 @@ class LunStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Size:
+    """How large a LUN is."""
+
+    blocks: int
+    block_size: int  #: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """What reading the configuration again did to one thing."""
 
@@ -76,6 +84,8 @@ class Operator(Protocol):
     async def attach(self, address: Address, pdev: str, *, transient: bool) -> None: ...
 
     async def detach(self, address: Address, *, force: bool, patience: float) -> None: ...
+
+    async def resize(self, address: Address) -> Size: ...
 
     def hosts(self) -> list[HostStatus]: ...
 

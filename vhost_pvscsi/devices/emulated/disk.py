@@ -155,6 +155,25 @@ class EmulatedDisk:
         """Tell `watcher` of each unit attention that begins or ends for a nexus; what ends that."""
         return self._state.attentions.watch(nexus, watcher)
 
+    def grow(self, blocks: int) -> None:
+        """Have more blocks from now on, as the file behind the medium has.
+
+        Initiators are to be told: `capacity_changed`.
+
+        Raises:
+            ValueError: not more than before, or the medium does not grow.
+        """
+        if self._medium is None:
+            msg = f"{self._name} has no medium to grow"
+            raise ValueError(msg)
+        # The medium first: nobody may be told of blocks that it would refuse.
+        self._medium.grow(blocks * self.geometry.block_size)
+        self._state.geometry = replace(self.geometry, blocks=blocks)
+
+    async def capacity_changed(self) -> None:
+        """Tell every nexus; returns when each command that begins from now on will."""
+        await self.attend(sense.CAPACITY_DATA_HAS_CHANGED)
+
     async def nexus_lost(self, nexus: str) -> bool:
         """Give up what RESERVE took (SPC-2 5.5.1); True: something was given up.
 
