@@ -3,7 +3,7 @@
  *
  * Our own watch of the device's state, in place of the bus's.
  *
- * QEMU's xenstore (seen in 8.0 to 10.0, xs_impl_unwatch()) finds a watch only
+ * QEMU's xenstore (seen in 10.0.2, xs_impl_unwatch()) finds a watch only
  * if it was the first on its path. The bus watches the same node as the guest's
  * driver and was there before it, so the guest cannot remove its watch when
  * the driver is unbound, and a driver that is bound again gets EEXIST and
