@@ -158,7 +158,9 @@ def test_a_disk_grows_with_its_file_without_a_rescan(
     last = 48 * MIB // 4096 - 1
     writing = f"dd of={disk.node} bs=4k seek={last} count=1 oflag=direct"
     guest.console.check(f"yes beyond | head -c 4096 | {writing} iflag=fullblock")
-    guest.console.check(f"dd if={disk.node} bs=4k skip={last} count=1 iflag=direct | grep -q beyond")
+    guest.console.check(
+        f"dd if={disk.node} bs=4k skip={last} count=1 iflag=direct | grep -q beyond"
+    )
     with image.open("rb") as file:
         file.seek(-4096, os.SEEK_END)
         assert file.read() == (b"beyond\n" * 586)[:4096]
