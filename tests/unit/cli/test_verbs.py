@@ -307,3 +307,16 @@ def test_events_end_with_the_daemon(tmp_path: Path) -> None:
 )
 def test_sizes_are_said_as_they_are_given(count: int, said: str) -> None:
     assert render.size(count) == said
+
+
+def test_mungers_are_listed_by_command(control: ControlThread) -> None:
+    heads, *rows = good("mungers").splitlines()
+    assert heads.split() == ["command", "code", "direction", "function", "origin"]
+    assert ["report-luns", "A0h", "outbound"] in [row.split()[:3] for row in rows]
+    one = next(row for row in rows if "A3h/0Ch" in row)
+    assert one.split()[-2:] == [
+        "vhost_pvscsi.munge.operation_codes.whole_list",
+        "vhost-pvscsi",
+    ]
+    codes = [row["opcode"] for row in json.loads(good("mungers", "--json"))]
+    assert codes == sorted(codes)
