@@ -114,7 +114,9 @@ def integration(session: nox.Session) -> None:
 def guest(session: nox.Session) -> None:
     """Guests under QEMU."""
     maturin(session)
-    tool(session, "pytest", "-q", "tests/guest", "-m", "not long", *session.posargs)
+    # What takes longest is said: all of CI shall stay under 25 minutes.
+    often = ("-q", "--durations=12", "-m", "not long")
+    tool(session, "pytest", *often, "tests/guest", *session.posargs)
 
 
 @nox.session

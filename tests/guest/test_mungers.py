@@ -19,6 +19,12 @@ PAGE = Path(__file__).parents[2] / "docs" / "munging.md"
 
 
 @pytest.fixture(scope="module")
+def qemu_version() -> str:
+    """Dimension: which QEMU it is does not matter here."""
+    return "10"
+
+
+@pytest.fixture(scope="module")
 def luns() -> list[str]:
     return ["0:0:0:0=ram:64M"]
 
