@@ -115,8 +115,15 @@ def guest(session: nox.Session) -> None:
     """Guests under QEMU."""
     maturin(session)
     # What takes longest is said: all of CI shall stay under 25 minutes.
-    often = ("-q", "--durations=12", "-m", "not long")
+    often = ("-q", "--durations=12", "-m", "not long and not xen")
     tool(session, "pytest", *often, "tests/guest", *session.posargs)
+
+
+@nox.session
+def xen(session: nox.Session) -> None:
+    """Guests of emulated Xen, in a guest that has KVM. Not in CI yet: see docs/rig.md."""
+    maturin(session)
+    tool(session, "pytest", "-q", "tests/guest", "-m", "xen and not long", *session.posargs)
 
 
 @nox.session

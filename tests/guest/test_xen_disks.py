@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.harness.nested import OuterHost
     from tests.harness.xen_guest import XenGuest
 
-pytestmark = pytest.mark.guest
+pytestmark = [pytest.mark.guest, pytest.mark.xen]
 
 DISK = "/run/disk.img"
 #: Attaches and detaches a LUN, so many times, over the control socket. One program does it all:
