@@ -89,10 +89,17 @@ impl Tally {
         }
     }
 
-    /// A command has ended.
-    pub fn end(&self, thread: usize, slot: &Slot, access: Option<Access>, outcome: &Outcome) {
+    /// A command has ended, at about `now`: see `Worker::now`.
+    pub fn end(
+        &self,
+        thread: usize,
+        slot: &Slot,
+        access: Option<Access>,
+        outcome: &Outcome,
+        now: Instant,
+    ) {
         let Some(shard) = self.0.get(thread) else { return };
-        let taken = slot.taken.map(|taken: Instant| taken.elapsed()).unwrap_or_default();
+        let taken = slot.taken.map_or(Duration::ZERO, |taken| now.saturating_duration_since(taken));
         match access {
             Some(Access::Read) if slot.data_in > 0 => {
                 add(&shard.reads, 1);
@@ -175,8 +182,8 @@ mod tests {
         tally.begin(0);
         tally.begin(1);
         tally.begin(1);
-        tally.end(1, &slot, Some(Access::Read), &Outcome::good(512));
-        tally.end(0, &slot, None, &Outcome::check(UNRECOVERED_READ_ERROR));
+        tally.end(1, &slot, Some(Access::Read), &Outcome::good(512), Instant::now());
+        tally.end(0, &slot, None, &Outcome::check(UNRECOVERED_READ_ERROR), Instant::now());
         let counted = tally.counted();
         assert_eq!((counted.reads, counted.others, counted.errors), (1, 1, 1));
         assert_eq!((counted.bytes_read, counted.in_flight, counted.long_road), (512, 1, 0));

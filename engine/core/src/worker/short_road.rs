@@ -49,7 +49,7 @@ impl Worker {
         if let Some(entry) = entry {
             entry.tally.begin(self.index);
             slot.tally = Some(Arc::clone(&entry.tally));
-            slot.taken = Some(Instant::now());
+            slot.taken = Some(self.now);
         }
         if slot.again && !(entry.is_some_and(|entry| entry.medium.is_some()) && repeats(slot)) {
             // It may have been carried out already, and once more would be once too often.
@@ -238,7 +238,7 @@ impl Worker {
         queue.count(access, slot_id, &outcome);
         let slot = &queue.slots[slot_id];
         if let Some(tally) = &slot.tally {
-            tally.end(self.index, slot, access, &outcome);
+            tally.end(self.index, slot, access, &outcome, self.now);
         }
         queue.release(slot_id, &mut self.fired);
     }
@@ -262,6 +262,7 @@ impl Worker {
     pub(super) fn reap(&mut self) {
         let Some(uring) = &mut self.uring else { return };
         uring.submit();
+        self.now = Instant::now();
         while let Some((token, result)) = self.uring.as_mut().and_then(Uring::completion) {
             self.with_slot(token, |worker, id, queue, slot_id| {
                 worker.completed(id, queue, slot_id, result);
@@ -305,8 +306,12 @@ impl Worker {
     }
 
     pub(super) fn release_held(&mut self) {
+        if self.held.is_empty() {
+            return;
+        }
+        self.now = Instant::now();
         while let Some(Reverse((due, token))) = self.held.peek().copied() {
-            if due > Instant::now() {
+            if due > self.now {
                 return;
             }
             self.held.pop();
