@@ -34,10 +34,8 @@ from .vhost_user import (
     VERSION,
     Header,
     HeaderFlag,
-    MemoryTable,
     Nothing,
     Shape,
-    VringFile,
 )
 
 if TYPE_CHECKING:
@@ -381,13 +379,7 @@ def check_descriptors(message: Message, count: int) -> None:
     Raises:
         ProtocolError: `count` is not what this message carries.
     """
-    match message.body:
-        case MemoryTable(regions):
-            wanted = range(len(regions), len(regions) + 1)
-        case VringFile(_, no_descriptor):
-            wanted = range(1) if no_descriptor else range(1, 2)
-        case _:
-            wanted = _REQUESTS[message.kind].descriptors
+    wanted = vhost_user.descriptors_of(message.body, _REQUESTS[message.kind].descriptors)
     vhost_user.check_count(message.kind.name, count, wanted)
 
 

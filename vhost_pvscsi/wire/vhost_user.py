@@ -418,14 +418,19 @@ def check_descriptors(message: Message, count: int) -> None:
     Raises:
         ProtocolError: `count` is not what this message carries.
     """
-    match message.body:
-        case MemoryTable(regions):
-            wanted = range(len(regions), len(regions) + 1)
-        case VringFile(_, no_descriptor):
-            wanted = range(1) if no_descriptor else range(1, 2)
-        case _:
-            wanted = _REQUESTS[message.kind].descriptors
+    wanted = descriptors_of(message.body, _REQUESTS[message.kind].descriptors)
     check_count(message.kind.name, count, wanted)
+
+
+def descriptors_of(body: object, otherwise: range) -> range:
+    """How many descriptors come with a body: as it says itself, or as its message does."""
+    match body:
+        case MemoryTable(regions):
+            return range(len(regions), len(regions) + 1)
+        case VringFile(_, no_descriptor):
+            return range(1) if no_descriptor else range(1, 2)
+        case _:
+            return otherwise
 
 
 def check_count(name: str, count: int, wanted: range) -> None:
