@@ -1,6 +1,7 @@
 """The pytest plugin's part for emulated Xen: `xen_host -> xen_backend -> xen_spec -> xen_guest`.
 
-The host is booted once a session; whoever asks for it first waits a quarter of a minute.
+All are there once a session, for the modules `tests/guest/test_xen_*.py`; whoever asks first waits
+half a minute.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import pytest
 from . import images
 from .machine import Backend, MachineSpec
 from .nested import OuterHost
-from .xen_daemon import SOCKET
+from .xen_daemon import SOCKET, OuterDaemon
 from .xen_guest import ACCELERATOR, PORTS, XenGuest
 
 if TYPE_CHECKING:
@@ -36,7 +37,15 @@ def xen_host(evidence: Collector) -> Iterator[OuterHost]:
         yield host.boot()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
+def xen_backend(xen_host: OuterHost) -> OuterDaemon:
+    """Stage: a back-end beside the Xen guest's QEMU."""
+    daemon = OuterDaemon(xen_host)
+    daemon.start()
+    return daemon
+
+
+@pytest.fixture(scope="session")
 def xen_spec(xen_device: DeviceModule) -> MachineSpec:
     """Stage: a Xen guest with one pvSCSI host of ours."""
     return MachineSpec(
@@ -49,15 +58,15 @@ def xen_spec(xen_device: DeviceModule) -> MachineSpec:
     )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def xen_guest(
     xen_host: OuterHost,
-    xen_backend: object,
+    xen_backend: OuterDaemon,
     xen_spec: MachineSpec,
     xen_device: DeviceModule,
     evidence: Collector,
 ) -> Iterator[XenGuest]:
-    """Stage: a booted Xen guest. The module has a fixture `xen_backend` that listens."""
+    """Stage: a booted Xen guest with the LUNs of `xen_daemon.LUNS`."""
     guest = XenGuest(xen_host, xen_spec, environment=xen_device.environment)
     with guest, evidence.watch(guest):
         yield guest.boot()
