@@ -19,10 +19,10 @@ from tests.harness.xen_view import check_io, has_disk, until
 
 if TYPE_CHECKING:
     from images.qemu_device import DeviceModule
+    from tests.harness.inner_guest import InnerGuest
     from tests.harness.nested import OuterHost
-    from tests.harness.xen_guest import XenGuest
 
-pytestmark = [pytest.mark.guest, pytest.mark.xen]
+pytestmark = [pytest.mark.guest, pytest.mark.xen, pytest.mark.xdist_group("xen")]
 
 #: Attaches and detaches a LUN, so many times, over the control socket. One program does it all:
 #: the start of our own takes ten seconds there.
@@ -44,34 +44,34 @@ for _ in range(int(sys.argv[2])):
 """
 
 
-def test_a_stock_guest_finds_its_luns(xen_guest: XenGuest, xen_backend: OuterDaemon) -> None:
+def test_a_stock_guest_finds_its_luns(xen_guest: InnerGuest, xen_backend: OuterDaemon) -> None:
     assert xen_guest.console.check("cat /sys/hypervisor/guest_type").strip() == "HVM"
     assert xen_guest.console.check("lsscsi").count("VIRTUAL DISK") == len(LUNS)
-    for lun in LUNS:
-        xen_backend.wait_for(f"LUN at {lun.partition('=')[0]}")
+    for target in LUNS:
+        xen_backend.wait_for(f"LUN at 0:0:{target}:0")
 
 
-def test_luns_are_listed_whatever_room_there_is(xen_guest: XenGuest) -> None:
+def test_luns_are_listed_whatever_room_there_is(xen_guest: InnerGuest) -> None:
     """With 8192 bytes this ends a Dom0 that has Linux's own back-end."""
     node = disks.find(xen_guest, IMAGE).generic
     for room in (16, 8192):
         assert "0000000000000000" in xen_guest.console.check(f"sg_luns --maxlen={room} {node}")
 
 
-def test_a_request_has_up_to_508_kib(xen_guest: XenGuest) -> None:
+def test_a_request_has_up_to_508_kib(xen_guest: InnerGuest) -> None:
     disk = disks.find(xen_guest, IMAGE)
     assert disk.queue_attribute("max_hw_sectors_kb") == "508"
     check_io(xen_guest, size="508k")
 
 
-def test_a_file_system_holds_what_was_written(xen_guest: XenGuest) -> None:
+def test_a_file_system_holds_what_was_written(xen_guest: InnerGuest) -> None:
     disk = disks.find(xen_guest, IMAGE)
     # Blocks of a page; what Linux's driver does to smaller ones: qemu-device/README.md, "Limits".
     disk.make_file_system(4, options="-b 4096")
     disk.verify_file_system()
 
 
-def test_data_is_verified_with_16_requests_at_once(xen_guest: XenGuest) -> None:
+def test_data_is_verified_with_16_requests_at_once(xen_guest: InnerGuest) -> None:
     node = disks.find(xen_guest, MEMORY).node
     xen_guest.console.check(
         f"fio --name=v --filename={node} --rw=randwrite --bs=4k-64k --size=4m --direct=1"
@@ -80,7 +80,7 @@ def test_data_is_verified_with_16_requests_at_once(xen_guest: XenGuest) -> None:
     )
 
 
-def test_a_lun_comes_and_goes(xen_guest: XenGuest, xen_backend: OuterDaemon) -> None:
+def test_a_lun_comes_and_goes(xen_guest: InnerGuest, xen_backend: OuterDaemon) -> None:
     xen_backend.tell("scsi-attach", "ram:8M", "0:0:3:0")
     until(xen_guest, has_disk(3))
     check_io(xen_guest, 3)
@@ -92,7 +92,7 @@ def test_a_lun_comes_and_goes(xen_guest: XenGuest, xen_backend: OuterDaemon) -> 
 
 @pytest.mark.parametrize("rounds", [10, pytest.param(100, marks=pytest.mark.long)])
 def test_luns_come_and_go_under_io(
-    xen_guest: XenGuest, xen_host: OuterHost, xen_backend: OuterDaemon, rounds: int
+    xen_guest: InnerGuest, xen_host: OuterHost, xen_backend: OuterDaemon, rounds: int
 ) -> None:
     """Quicker than a guest can follow: what it never heard of need not be taken from it."""
     node = disks.find(xen_guest, IMAGE).node

@@ -11,15 +11,15 @@ from tests.harness.xen_daemon import IMAGE, PATIENCE, OuterDaemon
 from tests.harness.xen_view import check_io, has_disk, until
 
 if TYPE_CHECKING:
-    from tests.harness.xen_guest import XenGuest
+    from tests.harness.inner_guest import InnerGuest
 
-pytestmark = [pytest.mark.guest, pytest.mark.xen]
+pytestmark = [pytest.mark.guest, pytest.mark.xen, pytest.mark.xdist_group("xen")]
 
 UNBIND = "echo vscsi-0 >/sys/bus/xen/drivers/vscsi/unbind"
 BIND = "echo vscsi-0 >/sys/bus/xen/drivers/vscsi/bind"
 
 
-def test_the_driver_lets_go_and_comes_back(xen_guest: XenGuest) -> None:
+def test_the_driver_lets_go_and_comes_back(xen_guest: InnerGuest) -> None:
     for _ in range(2):
         xen_guest.console.check(UNBIND)
         assert "DISK" not in xen_guest.console.check("lsscsi")
@@ -29,7 +29,7 @@ def test_the_driver_lets_go_and_comes_back(xen_guest: XenGuest) -> None:
 
 
 def test_the_driver_comes_back_before_the_back_end_knows_that_it_went(
-    xen_guest: XenGuest, xen_backend: OuterDaemon
+    xen_guest: InnerGuest, xen_backend: OuterDaemon
 ) -> None:
     # Linux waits for the flush of a disk, which is why the back-end must not be asked for one.
     kinds = "/sys/class/scsi_disk/*/cache_type"
@@ -42,7 +42,7 @@ def test_the_driver_comes_back_before_the_back_end_knows_that_it_went(
         check_io(xen_guest)
 
 
-def test_the_driver_is_unloaded_and_loaded(xen_guest: XenGuest) -> None:
+def test_the_driver_is_unloaded_and_loaded(xen_guest: InnerGuest) -> None:
     # The bus holds the module of a driver as long as it has a device.
     xen_guest.console.check(f"{UNBIND}; modprobe -r xen-scsifront")
     assert "DISK" not in xen_guest.console.check("lsscsi")
@@ -52,7 +52,7 @@ def test_the_driver_is_unloaded_and_loaded(xen_guest: XenGuest) -> None:
 
 
 def test_requests_in_flight_outlive_the_back_end(
-    xen_guest: XenGuest, xen_backend: OuterDaemon
+    xen_guest: InnerGuest, xen_backend: OuterDaemon
 ) -> None:
     node = disks.find(xen_guest, IMAGE).node
     # Its own file tells its end: the console is needed meanwhile.
@@ -72,7 +72,7 @@ def test_requests_in_flight_outlive_the_back_end(
     assert said.endswith("\n0\n"), said
 
 
-def test_the_device_is_unplugged_and_plugged(xen_guest: XenGuest) -> None:
+def test_the_device_is_unplugged_and_plugged(xen_guest: InnerGuest) -> None:
     xen_guest.qmp.execute("device_del", id="vscsi0")
     event = xen_guest.qmp.wait_event("DEVICE_DELETED", timeout=PATIENCE)
     assert event["data"]["device"] == "vscsi0"
@@ -83,7 +83,7 @@ def test_the_device_is_unplugged_and_plugged(xen_guest: XenGuest) -> None:
 
 
 @pytest.mark.parametrize("from_inside", [False, True])
-def test_the_guest_reboots(xen_guest: XenGuest, from_inside: bool) -> None:
+def test_the_guest_reboots(xen_guest: InnerGuest, from_inside: bool) -> None:
     xen_guest.reboot(from_inside=from_inside)
     until(xen_guest, has_disk(0))
     check_io(xen_guest)

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 from .errors import GuestLostError
 
 if TYPE_CHECKING:
+    from .inner_guest import InnerGuest
     from .machine import Machine
-    from .xen_guest import XenGuest
 
 
 @dataclass(frozen=True, slots=True)
 class GuestDisk:
     """One SCSI disk as the guest sees it."""
 
-    machine: Machine | XenGuest
+    machine: Machine | InnerGuest
     name: str
 
     @property
@@ -71,7 +71,7 @@ class GuestDisk:
         )
 
 
-def find(machine: Machine | XenGuest, target: int, lun: int = 0) -> GuestDisk:
+def find(machine: Machine | InnerGuest, target: int, lun: int = 0) -> GuestDisk:
     """Return the disk at that target and LUN of the machine's only adapter.
 
     Raises:

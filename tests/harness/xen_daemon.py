@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from .daemon import program
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from .nested import OuterHost, OuterProcess
 
 #: Paths in the outer guest.
-SOCKET = Path("/run/vscsi0.sock")
+SOCKETS = (Path("/run/vscsi0.sock"), Path("/run/scsi1.sock"))
 CONTROL = Path("/run/control.sock")
 #: What anything may need under two emulations on a busy machine. Python's start alone takes 10 s.
 PATIENCE = 300.0
@@ -23,29 +23,36 @@ PATIENCE = 300.0
 _DISK = "/run/disk.img"
 IMAGE, MEMORY, BAD, HANGING = 0, 1, 8, 9  #: Targets of LUNs, and what they are.
 BAD_BLOCK, SHORT_BLOCK, HUNG_BLOCK = 1000, 2000, 3000
-LUNS = (
-    f"0:0:{IMAGE}:0={_DISK}",
-    f"0:0:{MEMORY}:0=ram:64M",
-    f"0:0:{BAD}:0=ram:8M,fault=opcode=read:lba={BAD_BLOCK}:sense=3/11/00,"
+#: At both virtual hosts, of which the first is the Xen guest's.
+LUNS = {
+    IMAGE: f"{_DISK},share=on",
+    MEMORY: "ram:64M,share=on",
+    BAD: f"ram:8M,share=on,fault=opcode=read:lba={BAD_BLOCK}:sense=3/11/00,"
     f"fault=opcode=read:lba={SHORT_BLOCK}:short=512",
-    f"0:0:{HANGING}:0=ram:8M,fault=opcode=read:lba={HUNG_BLOCK}:hang",
-)
+    HANGING: f"ram:9M,share=on,fault=opcode=read:lba={HUNG_BLOCK}:hang",
+}
 
 
 class OuterDaemon:
     """One `vhost-pvscsi serve`; it ends with the outer guest."""
 
-    def __init__(self, host: OuterHost) -> None:
+    def __init__(self, host: OuterHost, luns: Mapping[int, str] = LUNS) -> None:
+        """Prepare one that has those LUNs at both of its virtual hosts: target = PDEV."""
         self._host = host
+        self._luns = luns
         self._process: OuterProcess | None = None
 
     def start(self) -> None:
         """Start it and wait until it listens."""
-        self._host.check(f"rm -f {SOCKET} {CONTROL}; truncate -s 64M {_DISK}")
-        luns = [word for lun in LUNS for word in ("--lun", lun)]
-        command = [str(program()), "serve", "--socket-path", str(SOCKET)]
-        self._process = self._host.start([*command, "--control", str(CONTROL), *luns])
-        self.wait_for("listening on")
+        sockets = " ".join(map(str, SOCKETS))
+        self._host.check(f"rm -f {sockets} {CONTROL}; truncate -s 64M {_DISK}")
+        command = [str(program()), "serve", "--control", str(CONTROL)]
+        for host, socket in enumerate(SOCKETS):
+            command += ["--socket-path", f"{host}={socket}"]
+            for target, pdev in self._luns.items():
+                command += ["--lun", f"{host}:0:{target}:0={pdev}"]
+        self._process = self._host.start(command)
+        self.wait_for(f"listening on {SOCKETS[-1]}")
 
     def wait_for(self, text: str) -> None:
         """Wait until it has logged that text since its start."""

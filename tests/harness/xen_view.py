@@ -8,10 +8,10 @@ from . import disks
 from .xen_daemon import PATIENCE
 
 if TYPE_CHECKING:
-    from .xen_guest import XenGuest
+    from .inner_guest import InnerGuest
 
 
-def until(guest: XenGuest, condition: str) -> None:
+def until(guest: InnerGuest, condition: str) -> None:
     """Wait until a shell condition holds in the guest."""
     # What comes and goes in sysfs is no event that a shell can wait for; this looks often.
     guest.console.check(f"until {condition}; do usleep 100000; done", timeout=PATIENCE)
@@ -22,7 +22,7 @@ def has_disk(target: int) -> str:
     return f"ls /sys/bus/scsi/devices/*:0:{target}:0/block/* >/dev/null 2>&1"
 
 
-def check_io(guest: XenGuest, target: int = 0, size: str = "127k") -> None:
+def check_io(guest: InnerGuest, target: int = 0, size: str = "127k") -> None:
     """Write a disk, forget it, read it back."""
     node = disks.find(guest, target).node
     guest.console.check(
