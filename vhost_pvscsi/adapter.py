@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from . import pipeline
@@ -353,6 +354,8 @@ class Adapter:
         """Answer a command of the long road, in a task of its own."""
         del generation  # a mapping's id is never used again: it names the same unit as then
         found = self.table.by_id(mapping, request.target, request.lun)
+        if self._transport is not None and self._transport.transfer_limit:
+            request = replace(request, transfer_limit=self._transport.transfer_limit)
         task = asyncio.create_task(self._serve(request, found))
         self._held[request.token] = task
         # Not the task's own last act: one that is cancelled before it began has none.

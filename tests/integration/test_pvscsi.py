@@ -131,6 +131,32 @@ def test_as_many_segments_as_were_negotiated(daemon: Daemon) -> None:
         assert guest.scsi(1, 0, read_10(0, 1016), data_in=508 * KIB).host == pv.DID_ERROR
 
 
+def transfer_limit(guest: PvscsiFrontEnd | FrontEnd, target: int, length: int = 64) -> int:
+    """MAXIMUM TRANSFER LENGTH of VPD page B0h, in blocks; the reply is as long as was asked for."""
+    inquiry = struct.pack(">BBBHB", 0x12, 1, 0xB0, length, 0)
+    told = guest.scsi(target, 0, inquiry, data_in=length)
+    assert told.good, told
+    assert len(told.data) == length
+    return int.from_bytes(told.data[8:12], "big")
+
+
+def test_linux_is_told_to_ask_for_no_more_than_128_grants(make_daemon: MakeDaemon) -> None:
+    daemon = make_daemon(
+        ["0:0:0:0=ram:8M", "0:0:1:0=ram:8M,block-size=4096", "0:0:2:0=ram:8M,max-transfer=508K"]
+    )
+    with PvscsiFrontEnd(daemon.socket) as guest:
+        for target in range(3):
+            guest.ready(target)
+        assert [transfer_limit(guest, target) for target in range(3)] == [128, 16, 1016]
+        assert transfer_limit(guest, 0, length=12) == 128
+        # Told, not enforced: who knows better, as SG_IO does, gets what the ring carries.
+        assert guest.scsi(0, 0, read_10(0, 1016), data_in=508 * KIB).good
+    with FrontEnd(daemon.socket) as guest:
+        for target in range(3):
+            guest.ready(target)
+        assert [transfer_limit(guest, target) for target in range(3)] == [0xFFFF, 8191, 1016]
+
+
 def test_sense_and_residual_of_a_command_that_fails(xen_guest: PvscsiFrontEnd) -> None:
     beyond = xen_guest.scsi(0, 0, read_10(0x7FFFFFFF, 1), data_in=BLOCK)
     assert (beyond.status, beyond.host) == (2, 0)

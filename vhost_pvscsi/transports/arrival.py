@@ -49,6 +49,11 @@ class Arrival:
         return self._known.session_id if self._known else None
 
     @property
+    def transfer_limit(self) -> int:
+        """Bytes in one command that its driver surely gets through, 0: no limit."""
+        return self._known.transfer_limit if self._known else 0
+
+    @property
     def leaving(self) -> bool:
         """Whether `run` is about to return: the front-end has left, or was told to."""
         if self._known is not None:

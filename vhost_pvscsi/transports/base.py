@@ -66,6 +66,10 @@ class TaskManager(Protocol):
 class Transport(Protocol):
     """One connected front-end."""
 
+    @property
+    def transfer_limit(self) -> int:
+        """Bytes in one command that its guests' drivers surely get through, 0: no limit."""
+
     async def run(self) -> str:
         """Serve the front-end until it leaves; the reason, in one line, for the log.
 

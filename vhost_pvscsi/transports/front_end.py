@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from vhost_pvscsi.errors import RingError
 from vhost_pvscsi.scsi.request import Service
@@ -46,6 +46,9 @@ class ConnectedFrontEnd:
         # What ends `run` other than the front-end: a reason, or a RingError.
         self._end: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._gone = asyncio.Event()
+
+    #: Bytes in one command that drivers of such rings surely get through, 0: no limit.
+    transfer_limit: ClassVar[int] = 0
 
     @property
     def session_id(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from vhost_pvscsi.errors import ProtocolError, RingError
 from vhost_pvscsi.scsi.request import (
@@ -57,6 +57,12 @@ log = logging.getLogger(__name__)
 #: The one ring.
 _RING = 0
 
+#: Linux's xen-scsifront has 128 grants for a request at most, one for each page that each of its
+#: buffers touches, and fails one that needs more ("Unable to map request_buffer"), though its
+#: max_sectors let it through: buffers of file systems with blocks below a page touch as many
+#: pages as there are blocks. Nobody's are smaller than a sector: so many of those need no more.
+TRANSFER_LIMIT = 128 * 512
+
 _ABLE = {True: "enabled", False: "disabled"}
 
 _DONE = frozenset({ManagementOutcome.COMPLETE, ManagementOutcome.SUCCEEDED})
@@ -64,6 +70,8 @@ _DONE = frozenset({ManagementOutcome.COMPLETE, ManagementOutcome.SUCCEEDED})
 
 class PvscsiTransport(ConnectedFrontEnd):
     """One pvSCSI front-end."""
+
+    transfer_limit: ClassVar[int] = TRANSFER_LIMIT
 
     def __init__(
         self,
