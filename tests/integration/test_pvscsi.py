@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import struct
-import subprocess
 import time
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,6 @@ import pytest
 
 from tests.harness import pvscsi_frontend as pv
 from tests.harness import xen_ring as xen
-from tests.harness.daemon import program
 from tests.harness.frontend import FrontEnd
 from tests.harness.pvscsi_frontend import PvscsiFrontEnd
 
@@ -40,12 +38,6 @@ def write_10(lba: int, blocks: int) -> bytes:
 
 def report_luns(length: int) -> bytes:
     return struct.pack(">BBBBBBIBB", 0xA0, 0, 0, 0, 0, 0, length, 0, 0)
-
-
-def verb(control: Path, *words: str) -> None:
-    """Type a verb for a running daemon."""
-    environment = {**os.environ, "VHOST_PVSCSI_CONTROL": str(control)}
-    subprocess.run([str(program()), *words], check=True, timeout=30, env=environment)
 
 
 @pytest.fixture
@@ -284,11 +276,14 @@ def test_a_front_end_that_leaves_gets_every_page_back(make_daemon: MakeDaemon) -
 def test_the_ring_stops_starts_and_pauses(xen_guest: PvscsiFrontEnd) -> None:
     taken = xen_guest.ring.produced
     pending = xen_guest.submit(0, 0, read_10(0, 1), data_in=BLOCK)
-    assert xen_guest.stop() == taken + 1
-    assert xen_guest.wait(pending).good
+    # A request that no worker had looked at yet waits for the next start.
+    more = xen_guest.stop() - taken
+    assert more in {0, 1}
+    assert (pending.rqid in xen_guest.answers) == bool(more)
     assert xen_guest.grants.in_use() == []
     xen_guest.describe_ring()
     assert xen_guest.enable() == pv.DONE
+    assert xen_guest.wait(pending).good
     assert xen_guest.scsi(0, 0, read_10(0, 1), data_in=BLOCK).good
     assert xen_guest.enable(0) == pv.DONE
     pending = xen_guest.submit(0, 0, read_10(0, 1), data_in=BLOCK)
@@ -329,28 +324,6 @@ def test_reset_device_ends_all_and_lets_the_next_life_begin(make_daemon: MakeDae
         guest.describe_ring()
         assert guest.enable() == pv.DONE
         assert guest.scsi(0, 0, bytes(6)).sense_code == (6, 0x29, 2)
-
-
-def test_luns_come_and_go(make_daemon: MakeDaemon, folder: Path) -> None:
-    control = folder / "control.sock"
-    daemon = make_daemon(["0:0:0:0=ram:1M"], "--control", str(control))
-    with PvscsiFrontEnd(daemon.socket) as guest:
-        guest.ready()
-        [first] = guest.luns()
-        verb(control, "scsi-attach", "ram:2M", "0:0:5:1")
-        kind, lun = guest.notice()
-        assert kind == pv.LUN_ADD
-        assert isinstance(lun, pv.Lun)
-        assert (lun.place, lun.name) == ((0, 0, 5, 1), "ram:2M")
-        assert lun.id > first.id
-        assert guest.luns() == [first, lun]
-        guest.peer.send(pv.LUN_STATE, struct.pack("<II", lun.id, pv.CONNECTED))
-        guest.ready(5, 1)
-        verb(control, "scsi-detach", "0:0:5:1")
-        assert guest.notice() == (pv.LUN_REMOVE, lun.id)
-        assert guest.scsi(5, 1, bytes(6)).host == pv.DID_NO_CONNECT
-        guest.peer.send(pv.LUN_STATE, struct.pack("<II", lun.id, pv.REMOVED))
-        assert guest.luns() == [first]
 
 
 def test_both_kinds_of_guests_see_the_same_disk(make_daemon: MakeDaemon) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from vhost_pvscsi import engine
 
+    from .base import AttachedLun, GuestState
     from .connection import Connection, Frame
 
 log = logging.getLogger(__name__)
@@ -73,6 +74,14 @@ class ConnectedFrontEnd:
             return (self._end if self._end.done() else serving).result()
         finally:
             await self._finish(serving)
+
+    def guest_state(self, lun: int) -> GuestState | None:
+        """What the guest has made of a LUN; None: front-ends of that kind do not say."""
+        del lun
+        return None
+
+    async def part(self, lun: AttachedLun) -> None:
+        """Let the guest let go of a LUN that is about to go, where it says when it has done so."""
 
     def fail(self, reason: str) -> None:
         """Make `run` raise RingError: the guest's ring is broken."""
