@@ -346,7 +346,8 @@ class Adapter:
             reason = await transport.run()
             log.info("host %d: disconnected: %s", self.number, reason)
         except (ProtocolError, RingError) as error:
-            log.error("host %d: front-end disconnected: %s", self.number, error)  # noqa: TRY400
+            reason = error.line()
+            log.error("host %d: front-end disconnected: %s", self.number, reason)  # noqa: TRY400
         except Exception:
             # A bug of ours costs this front-end its connection, and the others nothing.
             log.exception("host %d: front-end disconnected by a bug of ours", self.number)

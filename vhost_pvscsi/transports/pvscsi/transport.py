@@ -221,7 +221,10 @@ class PvscsiTransport(ConnectedFrontEnd):
         try:
             self._channel = BackChannel(fd)
         except OSError as error:
-            raise ProtocolError(f"SET_BACKEND_REQ_FD: {error}") from error
+            raise ProtocolError(
+                "SET_BACKEND_REQ_FD: its descriptor is no UNIX stream socket",
+                hint="one end of a socketpair",
+            ) from error
 
     def _lose_channel(self) -> None:
         if self._channel is not None:
