@@ -26,7 +26,7 @@ BAD_BLOCK, SHORT_BLOCK, HUNG_BLOCK = 1000, 2000, 3000
 #: At both virtual hosts, of which the first is the Xen guest's.
 LUNS = {
     IMAGE: f"{_DISK},share=on",
-    MEMORY: "ram:64M,share=on",
+    MEMORY: "ram:64M,share=on,max-transfer=508K",
     BAD: f"ram:8M,share=on,fault=opcode=read:lba={BAD_BLOCK}:sense=3/11/00,"
     f"fault=opcode=read:lba={SHORT_BLOCK}:short=512",
     HANGING: f"ram:9M,share=on,fault=opcode=read:lba={HUNG_BLOCK}:hang",

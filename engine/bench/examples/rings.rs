@@ -24,9 +24,13 @@ use vhost_pvscsi_core::ring::vscsiif::Place;
 use vmm_sys_util::eventfd::EventFd;
 
 const HELP: &str = "\
-Usage: rings [--seconds N] [--rounds N] [--depth N] [--kib N] [--no-inflight]
+Usage: rings [--seconds N] [--rounds N] [--depth N] [--kib N] [--no-inflight] [--scattered]
+             [--only virtio|table|translated]
 
-READs of a null unit, by virtio's ring and by Xen's in turn: requests a second, the\nback-end's CPU time a request, and the ratio of the rates.
+READs of a null unit, in turn by virtio's ring, by Xen's with the guest's grant table, and by
+Xen's with grants that a front-end has translated: requests a second, the back-end's CPU time
+for one, and the ratios of both to virtio's. A request's pages lie side by side in the guest;
+with --scattered none of them does. --only measures one road, for a profiler to look at.
 ";
 
 const BASE: u64 = 0x1_0000_0000;
@@ -48,6 +52,8 @@ struct Wanted {
     depth: u64,
     bytes: u64,
     inflight: bool,
+    scattered: bool,
+    only: Option<Road>,
 }
 
 fn main() -> ExitCode {
@@ -62,7 +68,15 @@ fn main() -> ExitCode {
 
 fn parse() -> Result<Option<Wanted>, Failure> {
     use lexopt::prelude::{Long, ValueExt};
-    let mut wanted = Wanted { seconds: 2.0, rounds: 5, depth: 16, bytes: 4096, inflight: true };
+    let mut wanted = Wanted {
+        seconds: 2.0,
+        rounds: 5,
+        depth: 16,
+        bytes: 4096,
+        inflight: true,
+        scattered: false,
+        only: None,
+    };
     let mut arguments = lexopt::Parser::from_env();
     while let Some(argument) = arguments.next()? {
         match argument {
@@ -71,6 +85,8 @@ fn parse() -> Result<Option<Wanted>, Failure> {
             Long("depth") => wanted.depth = arguments.value()?.parse()?,
             Long("kib") => wanted.bytes = arguments.value()?.parse::<u64>()? << 10,
             Long("no-inflight") => wanted.inflight = false,
+            Long("scattered") => wanted.scattered = true,
+            Long("only") => wanted.only = Some(road(&arguments.value()?.string()?)?),
             Long("help") => {
                 print!("{HELP}");
                 return Ok(None);
@@ -88,25 +104,64 @@ fn parse() -> Result<Option<Wanted>, Failure> {
     }
 }
 
+fn road(text: &str) -> Result<Road, Failure> {
+    match text {
+        "virtio" => Ok(Road::Virtio),
+        "table" => Ok(Road::Table),
+        "translated" => Ok(Road::Translated),
+        _ => Err(format!("--only {text}: virtio, table or translated").into()),
+    }
+}
+
 fn measure(wanted: Wanted) -> Result<(), Failure> {
     let rig = Rig::new()?;
-    let mut ratios = Vec::new();
-    for _ in 0..wanted.rounds {
-        let virtio = run(&mut Virtio::start(&rig, wanted)?, wanted)?;
-        let xen = run(&mut Xen::start(&rig, wanted)?, wanted)?;
-        ratios.push(xen.rate / virtio.rate);
-        println!(
-            "virtio {:>9.0}/s {:>5.0} ns   pvSCSI {:>9.0}/s {:>5.0} ns   ratio {:.2}",
-            virtio.rate,
-            virtio.cpu,
-            xen.rate,
-            xen.cpu,
-            xen.rate / virtio.rate
-        );
+    let mut ratios: [Vec<(f64, f64)>; 2] = Default::default();
+    if let Some(road) = wanted.only {
+        for _ in 0..wanted.rounds {
+            println!("{road:?} {}", take(&rig, wanted, road)?);
+        }
+        return Ok(());
     }
-    ratios.sort_by(f64::total_cmp);
-    println!("median ratio {:.2}", ratios[ratios.len() / 2]);
+    for _ in 0..wanted.rounds {
+        let virtio = take(&rig, wanted, Road::Virtio)?;
+        print!("virtio {virtio}");
+        for (road, ratios) in [Road::Table, Road::Translated].into_iter().zip(&mut ratios) {
+            let xen = take(&rig, wanted, road)?;
+            let ratio = (xen.rate / virtio.rate, virtio.cpu / xen.cpu);
+            print!("   {road:?} {xen} {:.2} {:.2}", ratio.0, ratio.1);
+            ratios.push(ratio);
+        }
+        println!();
+    }
+    for (road, ratios) in ["table", "translated"].into_iter().zip(ratios) {
+        let (rates, times): (Vec<_>, Vec<_>) = ratios.into_iter().unzip();
+        println!("{road}: median of rates {:.2}, of CPU {:.2}", median(rates), median(times));
+    }
     Ok(())
+}
+
+/// Measure one road once.
+fn take(rig: &Rig, wanted: Wanted, road: Road) -> Result<Measured, Failure> {
+    match road {
+        Road::Virtio => run(&mut Virtio::start(rig, wanted)?, wanted),
+        Road::Table | Road::Translated => run(&mut Xen::start(rig, wanted, road)?, wanted),
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Which ring, and by whom grants are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Road {
+    /// Virtio's ring: there are no grants.
+    Virtio,
+    /// The engine, in the guest's table.
+    Table,
+    /// The front-end, which has put frame numbers in their place.
+    Translated,
 }
 
 struct Rig {
@@ -185,6 +240,12 @@ struct Measured {
     cpu: f64,
 }
 
+impl std::fmt::Display for Measured {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:>8.0}/s {:>5.0} ns", self.rate, self.cpu)
+    }
+}
+
 /// CPU seconds of this process without this thread.
 fn back_end_cpu() -> f64 {
     let seconds = |clock| {
@@ -243,6 +304,21 @@ fn read_10(bytes: u64) -> [u8; 10] {
     cdb
 }
 
+/// The pieces of a request's data, as a driver has them: what lies side by side is one.
+fn pieces(slot: u64, wanted: Wanted) -> impl Iterator<Item = (u64, u32)> {
+    let step = if wanted.scattered { PAGE } else { wanted.bytes };
+    (0..wanted.bytes.div_ceil(step)).map(move |piece| {
+        let length = (wanted.bytes - piece * step).min(step);
+        (page_of(slot, piece, wanted), length as u32)
+    })
+}
+
+/// Where a page of a request's data is.
+fn page_of(slot: u64, page: u64, wanted: Wanted) -> u64 {
+    let apart = if wanted.scattered { 2 } else { 1 };
+    BUFFERS + slot * STRIDE + PAGE + apart * page * PAGE
+}
+
 struct Virtio<'a> {
     rig: &'a Rig,
     wanted: Wanted,
@@ -288,9 +364,15 @@ impl Front for Virtio<'_> {
         header[2] = 0x40;
         header[19..29].copy_from_slice(&read_10(self.wanted.bytes));
         self.rig.memory.write(at, &header);
-        let data = Segment::writable(at + PAGE, self.wanted.bytes as u32);
-        let chain = [Segment::readable(at, 51), Segment::writable(at + 64, 108), data];
-        if let Some(head) = self.queue.add(&chain) {
+        let (head, answer) = (Segment::readable(at, 51), Segment::writable(at + 64, 108));
+        let mut chain = [head; 2 + 26];
+        chain[1] = answer;
+        let mut count = 2;
+        for (address, length) in pieces(slot, self.wanted) {
+            chain[count] = Segment::writable(address, length);
+            count += 1;
+        }
+        if let Some(head) = self.queue.add(&chain[..count]) {
             self.slot_of[usize::from(head)] = slot;
         }
     }
@@ -334,23 +416,28 @@ struct Xen<'a> {
     ring: FrontRing,
     kick: EventFd,
     call: EventFd,
-    grants: GuestGrants,
+    /// None where frame numbers stand in place of references.
+    grants: Option<GuestGrants>,
 }
 
 impl<'a> Xen<'a> {
-    fn start(rig: &'a Rig, wanted: Wanted) -> Result<Self, Failure> {
+    fn start(rig: &'a Rig, wanted: Wanted, road: Road) -> Result<Self, Failure> {
         let session = rig.session()?;
-        let grants = GuestGrants::new(TABLE)?;
         let area = SharedMemory::new(AREA, 0, false)?;
         let ring = FrontRing::new(rig.memory.clone(), BASE);
-        grants.set(RING_REFERENCE, PERMIT, 0, (BASE / PAGE) as u32);
         let (kick, call) = (EventFd::new(0)?, EventFd::new(0)?);
-        let fd = grants.0.file().as_raw_fd();
-        let table = TableSpec { fd, offset: 0, size: TABLE as u64, domain: 0 };
+        let grants = (road == Road::Table).then(|| GuestGrants::new(TABLE)).transpose()?;
+        let table = grants.as_ref().map(|grants| {
+            grants.set(RING_REFERENCE, PERMIT, 0, (BASE / PAGE) as u32);
+            let fd = grants.0.file().as_raw_fd();
+            TableSpec { fd, offset: 0, size: TABLE as u64, domain: 0 }
+        });
+        let place =
+            if table.is_some() { Place::Grant(RING_REFERENCE) } else { Place::Address(BASE) };
         let inflight = AreaSpec { fd: area.file().as_raw_fd(), offset: 0, size: AREA as u64 };
         let spec = PvscsiSpec {
-            place: Place::Grant(RING_REFERENCE),
-            table: Some(table),
+            place,
+            table,
             area: wanted.inflight.then_some(inflight),
             segments: 128,
             kick: kick.as_raw_fd(),
@@ -368,13 +455,19 @@ impl<'a> Xen<'a> {
 
 impl Front for Xen<'_> {
     fn send(&mut self, slot: u64) {
-        // As Linux does, each request grants its pages anew.
-        let data = BUFFERS + slot * STRIDE + PAGE;
         let mut segments = [(0, 0, 0); 26];
         let mut count = 0;
         for ((page, reference), segment) in self.references(slot).zip(&mut segments) {
-            self.grants.set(reference, PERMIT, 0, (data / PAGE + page) as u32);
-            *segment = (reference, 0, (self.wanted.bytes - page * PAGE).min(PAGE) as u16);
+            let frame = (page_of(slot, page, self.wanted) / PAGE) as u32;
+            let length = (self.wanted.bytes - page * PAGE).min(PAGE) as u16;
+            *segment = match &self.grants {
+                // As Linux does, each request grants its pages anew.
+                Some(grants) => {
+                    grants.set(reference, PERMIT, 0, frame);
+                    (reference, 0, length)
+                }
+                None => (frame, 0, length),
+            };
             count += 1;
         }
         let cdb = read_10(self.wanted.bytes);
@@ -391,11 +484,15 @@ impl Front for Xen<'_> {
     fn pop(&mut self) -> Result<Option<u64>, Failure> {
         let Some(response) = self.ring.pop() else { return Ok(None) };
         let slot = u64::from(u16::from_le_bytes([response[0], response[1]]));
-        for (_, reference) in self.references(slot) {
-            if self.grants.flags(reference) != PERMIT {
+        for (grants, (_, reference)) in self
+            .grants
+            .iter()
+            .flat_map(|grants| self.references(slot).map(move |each| (grants, each)))
+        {
+            if grants.flags(reference) != PERMIT {
                 return Err("a grant is in use after its request".into());
             }
-            self.grants.set(reference, 0, 0, 0);
+            grants.set(reference, 0, 0, 0);
         }
         if result(&response) == 0 {
             Ok(Some(slot))

@@ -11,7 +11,7 @@ use support::Random;
 use vhost_pvscsi_core::error::{Error, RingFault};
 use vhost_pvscsi_core::grants::table::{GrantTable, TableSpec};
 use vhost_pvscsi_core::grants::translated::Translated;
-use vhost_pvscsi_core::grants::Refusal;
+use vhost_pvscsi_core::grants::{Frames, Refusal};
 use vhost_pvscsi_core::inflight::{AreaSpec, Inflight};
 use vhost_pvscsi_core::memory::{Memory, RegionSpec};
 use vhost_pvscsi_core::mock::vscsiif::{
@@ -122,13 +122,14 @@ impl Rig {
 
     /// What the guest is told of a request that makes no sense; nothing stays pinned.
     fn refused(&mut self, slot: &[u8; SLOT]) {
+        let before = self.pinned();
         let taken = self.one(slot);
         assert_eq!(taken.asks, Asks::Nonsense);
         assert_eq!((taken.data_in, taken.data_out), (0, 0));
         let response = self.answer(&taken, &Outcome::of(Service::Failure));
         assert_eq!(result(&response), 7 << 16, "DID_ERROR");
         assert_eq!(response[0..2], slot[0..2]);
-        assert_eq!(self.pinned(), 1, "the ring's page alone is pinned");
+        assert_eq!(self.pinned(), before, "the ring's page alone is pinned, if it is granted");
     }
 
     fn pinned(&self) -> usize {
@@ -376,6 +377,88 @@ fn a_grant_taken_back_meanwhile_is_left_alone() {
 }
 
 #[test]
+fn a_grant_may_be_made_read_only_while_it_is_only_read() {
+    let mut rig = rig();
+    let reference = rig.grant(3, 0);
+    let slot = rig.one(&command(1, &WRITE_10, TO_DEVICE, &[(reference, 0, 512)], false));
+    // grant_table.h lets a guest do so while GTF_writing is not set.
+    assert_eq!(rig.grants.flags(reference), PERMIT | READING);
+    rig.grants.set(reference, PERMIT | READING | READONLY, BACK_END, BASE_FRAME + 3);
+    rig.answer(&slot, &Outcome::good(512));
+    assert_eq!(rig.grants.flags(reference), PERMIT | READONLY);
+}
+
+#[test]
+fn a_grant_that_was_taken_back_and_given_again_is_not_taken_for_the_one_in_use() {
+    let mut rig = rig();
+    let reference = rig.grant(3, 0);
+    let slot = rig.one(&command(1, &READ_10, FROM_DEVICE, &[(reference, 0, 512)], false));
+    rig.grants.set(reference, PERMIT | READONLY, 7, BASE_FRAME + 4);
+    rig.answer(&slot, &Outcome::good(512));
+    assert_eq!(rig.grants.flags(reference), PERMIT | READONLY);
+    assert_eq!(rig.pinned(), 1);
+}
+
+#[test]
+fn pages_side_by_side_are_one_buffer() {
+    let mut rig = rig();
+    let pages = [3, 4, 5, 9, 10, 8].map(|page| rig.grant(page, 0));
+    let [a, b, c, d, e, f] = pages;
+    let segments = [
+        (a, 512, 3584),
+        (b, 0, 4096),
+        (c, 0, 1024), // ends before its page
+        (d, 0, 4096),
+        (e, 8, 16), // begins behind its page's start
+        (e, 24, 8),
+        (f, 0, 4096), // before those
+    ];
+    let slot = rig.one(&command(1, &READ_10, FROM_DEVICE, &segments, false));
+    let host = |page: u64| rig.memory.find(BASE + page * PAGE).unwrap().0 as usize;
+    let parts: Vec<_> = slot
+        .chain
+        .data_in
+        .parts()
+        .iter()
+        .map(|part| (part.iov_base as usize, part.iov_len))
+        .collect();
+    let wanted = [(host(3) + 512, 8704), (host(9), 4096), (host(10) + 8, 24), (host(8), 4096)];
+    assert_eq!(parts, wanted);
+    assert_eq!(slot.data_in, 8704 + 4096 + 24 + 4096);
+    assert_eq!(rig.pinned(), 7, "each page is pinned, and the ring's");
+    rig.answer(&slot, &Outcome::good(512));
+    assert_eq!(rig.pinned(), 1);
+}
+
+#[test]
+fn frames_are_those_that_are_wholly_in_one_region() {
+    // Neither begins nor ends at a page of the guest; mapped memory begins at one of ours.
+    let sizes = [3 * PAGE, 2 * PAGE];
+    let begins = [BASE + 512, BASE + 512 + sizes[0]];
+    let files = sizes.map(|size| SharedMemory::new(size as usize, 0, false).unwrap());
+    let regions = [0, 1].map(|index| RegionSpec {
+        guest: begins[index],
+        size: sizes[index],
+        user: begins[index],
+        offset: 0,
+        fd: files[index].file().as_raw_fd(),
+    });
+    let memory = Memory::new(&regions).unwrap();
+    let mut frames = Frames::new(&memory);
+    // From one region to the other and back, each in both orders; the page over their edge is
+    // of neither.
+    for index in [1, 2, 4, 2, 4, 1, 4, 3, 0, 5, 2, 3, 4] {
+        let address = BASE + index * PAGE;
+        let wanted = memory.find(address).filter(|(_, rest)| *rest >= PAGE).map(|(host, _)| host);
+        assert_eq!(wanted.is_some(), [1, 2, 4].contains(&index), "frame {index}");
+        assert_eq!(frames.find(BASE_FRAME + index as u32), wanted, "frame {index}");
+    }
+    assert_eq!(frames.find(u32::MAX), None);
+    assert_eq!(frames.find(0), None);
+    assert_eq!(Frames::new(&Memory::default()).find(0), None);
+}
+
+#[test]
 fn frame_numbers_are_taken_where_the_front_end_translates() {
     let mut rig = rig();
     let place = Place::Address(BASE);
@@ -387,8 +470,24 @@ fn frame_numbers_are_taken_where_the_front_end_translates() {
     slot.chain.data_in.write(0, &[5; 16]);
     rig.answer(&slot, &Outcome::good(16));
     assert_eq!(rig.guest.bytes(BASE + 9 * PAGE + 8, 16), [5; 16]);
-    let bad = command(1, &READ_10, FROM_DEVICE, &[(BASE_FRAME - 1, 0, 16)], false);
-    assert_eq!(rig.one(&bad).asks, Asks::Nonsense);
+    let good = (frame, 0, 16);
+    let bad = [
+        (0, 0, 16),
+        (BASE_FRAME - 1, 0, 16),
+        (BASE_FRAME + PAGES, 0, 16),
+        (u32::MAX, 0, 16),
+        (frame, 4096, 1),
+        (frame, u16::MAX, u16::MAX),
+    ];
+    for segment in bad {
+        for segments in [[segment, good], [good, segment]] {
+            rig.refused(&command(1, &READ_10, FROM_DEVICE, &segments, false));
+        }
+        // The same as a page of segments, and as a segment in one.
+        rig.refused(&command(1, &READ_10, FROM_DEVICE, &[segment], true));
+        rig.guest.write(BASE + 9 * PAGE, &segment_bytes(segment));
+        rig.refused(&command(1, &READ_10, FROM_DEVICE, &[(frame, 0, 8)], true));
+    }
 }
 
 #[test]
