@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import disks
-from .xen_daemon import PATIENCE
+from .xen_daemon import LUNS, PATIENCE
 
 if TYPE_CHECKING:
     from .inner_guest import InnerGuest
@@ -20,6 +20,12 @@ def until(guest: InnerGuest, condition: str) -> None:
 def has_disk(target: int) -> str:
     """Return the condition that there is a disk at a target."""
     return f"ls /sys/bus/scsi/devices/*:0:{target}:0/block/* >/dev/null 2>&1"
+
+
+def wait_for_luns(guest: InnerGuest) -> None:
+    """Wait until the guest has all LUNs that are there from the start."""
+    for target in LUNS:
+        until(guest, has_disk(target))
 
 
 def check_io(guest: InnerGuest, target: int = 0, size: str = "127k") -> None:
