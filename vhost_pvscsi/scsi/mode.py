@@ -34,6 +34,10 @@ class ModePage(enum.IntEnum):
     ALL = 0x3F
 
 
+#: The DEVICE-SPECIFIC PARAMETER of a header: WP (SBC-4 6.5.1, SSC-5 8.3), and DPOFUA of disks, DPO
+#: and FUA bits are understood.
+WRITE_PROTECTED, DPO_FUA = 0x80, 0x10
+
 #: Subpage code that asks for all subpages of a page.
 ALL_SUBPAGES = 0xFF
 
@@ -161,27 +165,22 @@ def long_block_descriptor(blocks: int, block_size: int) -> bytes:
 class ModeData:
     """What MODE SENSE returns, before the header of its kind."""
 
-    write_protected: bool
+    device_specific: int  #: what the header says of a unit of its type
     descriptor: bytes
     pages: bytes
-
-    @property
-    def _device_specific(self) -> int:
-        # SBC-4 6.5.1: WP, and DPOFUA: DPO and FUA bits are understood.
-        return (0x80 if self.write_protected else 0) | 0x10
 
     def pack_6(self) -> bytes:
         """Build with the header of MODE SENSE(6) (SPC-5 7.5.4)."""
         rest = self.descriptor + self.pages
         length = min(3 + len(rest), 0xFF)
-        return struct.pack(">BBBB", length, 0, self._device_specific, len(self.descriptor)) + rest
+        return struct.pack(">BBBB", length, 0, self.device_specific, len(self.descriptor)) + rest
 
     def pack_10(self) -> bytes:
         """Build with the header of MODE SENSE(10) (SPC-5 7.5.4)."""
         rest = self.descriptor + self.pages
         long_lba = len(self.descriptor) == 16
         head = struct.pack(
-            ">HBBBxH", 6 + len(rest), 0, self._device_specific, long_lba, len(self.descriptor)
+            ">HBBBxH", 6 + len(rest), 0, self.device_specific, long_lba, len(self.descriptor)
         )
         return head + rest
 
