@@ -12,15 +12,10 @@ from vhost_pvscsi.errors import ConfigurationError
 from vhost_pvscsi.identity import Address
 
 from .lun_options import BLOCK_SIZES, NO_OPTIONS, PATH_OPTIONS, LunOptions, parse_options
+from .sizes import parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-#: Binary multiples, as QEMU reads them.
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-
-#: The engine's offsets are signed 64-bit numbers, and so are the kernel's.
-_MAX_SIZE = (1 << 63) - 1
 
 
 class Kind(enum.Enum):
@@ -29,6 +24,7 @@ class Kind(enum.Enum):
     PATH = "path"  #: an image file or a block device
     RAM = "ram"
     NULL = "null"
+    TAPE = "tape"  #: a tape image
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +34,7 @@ class LunSpec:
     address: Address
     pdev: str  #: as given, for messages
     kind: Kind
-    path: Path | None  #: of PATH
+    path: Path | None  #: of PATH and TAPE
     size: int | None  #: bytes, of RAM and NULL
     options: LunOptions = NO_OPTIONS
 
@@ -102,8 +98,9 @@ def absolute_pdev(text: str, folder: Path) -> str:
         ConfigurationError: PDEV cannot be used.
     """
     pdev, *words = split_commas(text)
-    if _parse_source(pdev)[0] is Kind.PATH:
-        pdev = str(folder / pdev)
+    kind, path, _ = _parse_source(pdev)
+    if path is not None:
+        pdev = ("tape:" if kind is Kind.TAPE else "") + str(folder / path)
     for number, word in enumerate(words):
         name, _, value = word.partition("=")
         if name in PATH_OPTIONS:
@@ -116,27 +113,15 @@ def _parse_source(pdev: str) -> tuple[Kind, Path | None, int | None]:
     for kind in (Kind.RAM, Kind.NULL):
         if colon and prefix == kind.value:
             return kind, None, parse_size(rest, of=pdev)
-    if not pdev or "\0" in pdev:
+    tape = bool(colon) and prefix == Kind.TAPE.value
+    if not (rest if tape else pdev) or "\0" in pdev:
         raise ConfigurationError(
             f"PDEV {pdev!r} names nothing",
-            hint="an image file, a block device, ram:SIZE or null:SIZE",
+            hint="an image file, a block device, tape:FILE, ram:SIZE or null:SIZE",
         )
+    if tape:
+        return Kind.TAPE, Path(rest), None
     return Kind.PATH, Path(pdev), None
-
-
-def parse_size(text: str, *, of: str) -> int:
-    """Read a size in bytes, or with a binary suffix K, M, G or T.
-
-    Raises:
-        ConfigurationError: it is none, or not between 1 and 8 EiB - 1.
-    """
-    match = re.fullmatch(r"([0-9]{1,20})([KMGT]?)", text.upper(), re.ASCII)
-    size = int(match[1]) * _UNITS[match[2]] if match else 0
-    if not 0 < size <= _MAX_SIZE:
-        raise ConfigurationError(
-            f"{of}: {text!r} is not a size", hint="bytes, or a number with K, M, G or T: 64M"
-        )
-    return size
 
 
 def check_size(pdev: str, size: int, block_size: int) -> None:
@@ -157,18 +142,24 @@ def check_size(pdev: str, size: int, block_size: int) -> None:
         )
 
 
-#: Options that mean something for some kinds only.
+_DISKS = frozenset({Kind.PATH, Kind.RAM, Kind.NULL})
+
+#: Options that mean something for some kinds only, and what those are called.
 _ONLY_FOR = {
-    "latency": frozenset({Kind.RAM, Kind.NULL}),
-    "cache": frozenset({Kind.PATH}),
-    "lock": frozenset({Kind.PATH}),
+    "latency": (frozenset({Kind.RAM, Kind.NULL}), "ram: and null:"),
+    "cache": (frozenset({Kind.PATH}), "files and block devices"),
+    "lock": (frozenset({Kind.PATH, Kind.TAPE}), "files and block devices"),
+    "block-size": (_DISKS, "disks"),
+    "rotational": (_DISKS, "disks"),
+    "removable": (_DISKS, "disks"),
+    "capacity": (frozenset({Kind.TAPE}), "tape:"),
+    "create": (frozenset({Kind.TAPE}), "tape:"),
 }
 
 
 def _check_options_apply(spec: LunSpec, names: frozenset[str]) -> None:
-    for name, kinds in _ONLY_FOR.items():
+    for name, (kinds, usable) in _ONLY_FOR.items():
         if name in names and spec.kind not in kinds:
-            usable = "ram: and null:" if Kind.RAM in kinds else "files and block devices"
             raise ConfigurationError(
                 f"{spec.pdev}: option {name!r} does not apply", hint=f"{name}= is for {usable}"
             )

@@ -40,6 +40,8 @@ def _mode_data(unit: UnitState, cdb: Cdb, *, long_lba: bool) -> mode.ModeData | 
     if pages is None:
         return sense.check_condition(sense.SAVING_PARAMETERS_NOT_SUPPORTED)
     chosen = mode.choose_pages(pages, cdb["page_code"], cdb["subpage_code"])
+    if cdb["page_code"] == cdb["subpage_code"] == 0 and unit.answers_page_zero:
+        chosen = b""
     if chosen is None:
         known = cdb["page_code"] in {ModePage.ALL, *(code for code, _ in pages)}
         where = cdb.field("subpage_code" if known else "page_code")

@@ -62,6 +62,11 @@ class UnitState(abc.ABC):
     def removable(self) -> bool:
         """Whether the medium can be taken out."""
 
+    @property
+    def answers_page_zero(self) -> bool:
+        """Whether MODE SENSE of page 00h, a vendor's, gets header and block descriptor alone."""
+        return False
+
     @abc.abstractmethod
     def unreadiness(self) -> SenseCode | None:
         """Why commands that need a medium are refused; None: they are not."""

@@ -87,7 +87,7 @@ impl Image {
 
     fn load(&mut self, ours: bool) -> Result<()> {
         self.loaded.scanned = true;
-        let (ending, at) = scan(&self.file, self.size, &mut self.index).map_err(refused)?;
+        let (ending, at) = scan(&self.file, self.size, &mut self.index, ours).map_err(refused)?;
         let nothing = self.index.end().object == 0;
         match ending {
             Ending::Whole => Ok(()),
@@ -251,12 +251,40 @@ impl Image {
         Ok(())
     }
 
+    /// What up to `limit` objects are, from one on: where each is, how long the block, -1 for a
+    /// filemark, and whether it has errors.
+    ///
+    /// # Errors
+    /// What the kernel says; EIO where the file has been changed since it was opened.
+    pub fn objects(&self, first: u64, limit: usize) -> std::io::Result<Vec<(u64, i64, bool)>> {
+        let mut place = self.find(first)?;
+        let mut words = Words::new(&self.file);
+        let mut found = Vec::new();
+        while found.len() < limit && place.object < self.end().object {
+            let next = match object(&mut words, place.offset, self.size)? {
+                Object::Mark(offset) => {
+                    found.push((offset, -1, false));
+                    offset + WORD
+                }
+                Object::Block { offset, length, bad } => {
+                    found.push((offset + WORD, length.into(), bad));
+                    offset + extent(length)
+                }
+                Object::End | Object::Broken(..) => {
+                    return Err(std::io::Error::from_raw_os_error(libc::EIO));
+                }
+            };
+            place = Place { object: place.object + 1, offset: next };
+        }
+        Ok(found)
+    }
+
     /// Read all of it again, as if nothing was known of it; how it ends, and where.
     ///
     /// # Errors
     /// What the kernel says.
     pub fn verify(&self) -> std::io::Result<(Ending, u64)> {
-        scan(&self.file, self.size, &mut Index::default())
+        scan(&self.file, self.size, &mut Index::default(), false)
     }
 }
 

@@ -4,8 +4,8 @@ use super::format::{extent, padded, Word, WORD};
 use super::index::{Index, Place};
 use crate::backend::FileStore;
 
-/// Filemarks one behind the other, more than which no tape has: it is a file of zeros.
-const MOST_MARKS: u64 = 1 << 20;
+/// Filemarks and nothing before them, more than which no tape has: it is a file of zeros.
+const MOST_MARKS: u64 = 1 << 10;
 /// Bytes read ahead of a word: small records have many of them close together.
 const AHEAD: usize = 4096;
 
@@ -18,7 +18,7 @@ pub enum Ending {
     Torn,
     /// With what is no object of the format.
     Damaged,
-    /// With more filemarks than anybody writes.
+    /// With nothing but filemarks, more of them than anybody writes.
     Zeros,
 }
 
@@ -127,25 +127,28 @@ fn closes(
 }
 
 /// Enter all objects behind the index' end into it; how the image ends, and where what is usable of
-/// it does.
+/// it does. `ours`: it may have any number of filemarks, for a guest wrote them.
 ///
 /// # Errors
 /// What the kernel says.
-pub fn scan(file: &FileStore, size: u64, index: &mut Index) -> std::io::Result<(Ending, u64)> {
+pub fn scan(
+    file: &FileStore,
+    size: u64,
+    index: &mut Index,
+    ours: bool,
+) -> std::io::Result<(Ending, u64)> {
     let mut words = Words::new(file);
-    let mut row = 0;
     loop {
         match object(&mut words, index.end().offset, size)? {
             Object::Mark(offset) => {
                 index.push_marks(offset, 1);
-                row += 1;
-                if row > MOST_MARKS {
+                let marks = index.marks();
+                if !ours && marks > MOST_MARKS && marks == index.end().object {
                     return Ok((Ending::Zeros, offset));
                 }
             }
             Object::Block { offset, length, .. } => {
                 index.push_block(offset, offset + extent(length));
-                row = 0;
             }
             Object::End => return Ok((Ending::Whole, index.end().offset)),
             Object::Broken(ending, offset) => return Ok((ending, offset)),
