@@ -197,3 +197,18 @@ class Model:
 
     def space_end(self) -> None:
         self.at = len(self.objects)
+
+    def read_fixed(self, count: int, length: int) -> tuple[bytes, tuple[int, int, int] | None, int]:
+        """What is read, what is said, and how many blocks are left."""
+        data = b""
+        for done in range(count):
+            if self.at == len(self.objects):
+                return data, END_OF_DATA, count - done
+            self.at += 1
+            block = self.objects[self.at - 1]
+            if block is None:
+                return data, FOUND_MARK, count - done
+            if len(block) != length:
+                return data, NOTHING_MORE, count - done
+            data += block
+        return data, None, 0
