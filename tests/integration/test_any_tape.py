@@ -17,17 +17,22 @@ from hypothesis import strategies as st
 
 from tests.harness import tape as ssc
 from tests.harness.daemon import Daemon
-from tests.harness.frontend import FrontEnd, Response
+from tests.harness.frontend import CHECK_CONDITION, OK, OVERRUN, FrontEnd, Response
 from tests.harness.generated import examples
 from tests.harness.tape import Model, Tape
+from vhost_pvscsi.medium import TapeImage
+from vhost_pvscsi.scsi.opcodes import SEQUENTIAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from vhost_pvscsi.scsi.command import Command
 
 #: What is done, and with what number.
 Step: TypeAlias = tuple[str, int]
 
 FIXED = 24
+HARDWARE_ERROR = 4
 COUNTS = st.integers(-6, 12)
 STEPS = st.one_of(
     st.tuples(st.just("write"), st.sampled_from([1, 2, FIXED, FIXED, 700, 5001])),
@@ -220,3 +225,61 @@ def test_nothing_before_an_answered_filemark_is_lost_by_a_kill(rounds: int) -> N
                 assert block is not None
                 assert block == bytes([number]) * len(block)
         drive.end()
+
+
+def some_cdb(command: Command, values: list[int], masked: bool) -> bytes:
+    """A CDB of a command; `masked`: with no bit that means nothing."""
+    raw = bytes((command.opcode, *values))[: command.length]
+    if masked:
+        raw = bytes(value & mask for value, mask in zip(raw, command.usage, strict=True))
+    if command.service_action is not None:
+        raw = bytes((raw[0], raw[1] & 0xE0 | command.service_action, *raw[2:]))
+    return raw
+
+
+CDBS = st.builds(
+    some_cdb,
+    st.sampled_from(SEQUENTIAL),
+    # Mostly zeros, so that many of them ask for what is there.
+    st.lists(st.sampled_from([0, 0, 0, 0, 1, 2, 3, 8, 0x7F, 0xFF]), min_size=15, max_size=15),
+    st.sampled_from([True, True, True, False]),
+)
+CALLS = st.lists(
+    st.tuples(CDBS, st.booleans(), st.sampled_from([0, 1, 20, 512, 70_000])), max_size=15
+)
+
+
+@pytest.fixture(scope="module")
+def small() -> Iterator[Drive]:
+    with tempfile.TemporaryDirectory(prefix="vp-") as name:
+        made = Drive(Path(name), "capacity=1M")
+        yield made
+        made.end()
+
+
+@examples(150)
+@given(calls=CALLS)
+def test_any_cdb_gets_an_answer_and_leaves_a_tape(
+    small: Drive, calls: list[tuple[bytes, bool, int]]
+) -> None:
+    tape = small.tape
+    for cdb, outgoing, size in calls:
+        out, into = (bytes(size), 0) if outgoing else (b"", size)
+        response = tape.do(cdb, data_out=out, data_in=into)
+        event(f"response {response.response}, status {response.status}")
+        assert response.response in {OK, OVERRUN}, (cdb.hex(), response)
+        assert response.status in {0x00, 0x02, 0x18}
+        assert response.status != CHECK_CONDITION or response.sense_code[0] != HARDWARE_ERROR
+        assert 0 <= response.resid <= size
+    # What a guest may have set up, reservations among it, is its own: it can undo it.
+    clear = bytes((0x5F, 0x06, *bytes(6), 24, 0)), bytes(24)
+    tape.do(clear[0], data_out=clear[1])
+    tape.check(bytes((0x1E, 0, 0, 0, 0, 0)))
+    tape.check(ssc.LOAD)
+    tape.guest.ready()
+    assert tape.do(ssc.space(ssc.END, 0)).good
+    assert small.image.stat().st_size <= 1 << 20
+    # With what lies beside it: a tape of nothing but filemarks is taken for one only so.
+    beside = small.image.with_name("t.tap.idx")
+    with small.image.open("rb") as file, beside.open("rb") as index:
+        assert TapeImage(file.fileno(), index.fileno()).torn == 0

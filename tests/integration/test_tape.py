@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Protocol
@@ -9,12 +10,15 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 from tests.harness import tape as ssc
+from tests.harness.daemon import Daemon
 from tests.harness.frontend import FrontEnd
 from tests.harness.tape import Tape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.harness.evidence import Collector
 
     from .conftest import MakeDaemon
 
@@ -297,3 +301,48 @@ def test_commands_that_are_sent_together_are_done_in_order(attach: Attach) -> No
         for number in range(20):
             wanted += [b"%02d" % number * (number * 500 + 1), None]
         assert tape.everything() == wanted
+
+
+def test_a_tape_fails_on_demand(attach: Attach) -> None:
+    with attach("fault=opcode=read:nth=2:sense=3/11/00") as tape:
+        for number in range(3):
+            tape.write(b"%d" % number)
+        tape.rewind()
+        answers = [tape.read() for _ in range(3)]
+        assert [one.good for one in answers] == [True, False, True]
+        assert answers[1].sense_code == (3, 0x11, 0x00)
+
+
+def test_a_filemark_is_on_stable_storage_when_it_is_answered(
+    folder: Path, image: Path, evidence: Collector
+) -> None:
+    trace = folder / "trace"
+    daemon = Daemon(
+        folder,
+        sockets=[folder / "s"],
+        luns=[f"0:0:0:0=tape:{image},create"],
+        options=["--threads", "1"],
+        launcher=["strace", "-D", "-f", "-qq", "-o", str(trace), "-e", "trace=fdatasync,ftruncate"],
+    )
+
+    def calls(tape: Tape, cdb: bytes, data_out: bytes = b"") -> list[str]:
+        seen = len(trace.read_text())
+        tape.check(cdb, data_out=data_out)
+        return re.findall(r"(fdatasync|ftruncate)\(", trace.read_text()[seen:])
+
+    with daemon, evidence.watch(daemon), FrontEnd(folder / "s") as guest:
+        guest.ready()
+        tape = Tape(guest)
+        tape.write(b"first")
+        assert calls(tape, ssc.write_6(5), b"block") == []
+        assert calls(tape, ssc.write_filemarks(1)) == ["fdatasync"]
+        assert calls(tape, ssc.write_filemarks(1, immediate=True)) == []
+        assert calls(tape, ssc.write_filemarks(0)) == ["fdatasync"]
+        assert calls(tape, ssc.write_filemarks(0)) == [], "there was nothing left to do"
+        tape.write(b"again")
+        assert calls(tape, ssc.locate_10(1)) == ["fdatasync"]
+        # In the middle: cut, and the cut stable, before anything is written.
+        assert calls(tape, ssc.write_6(3), b"new") == ["ftruncate", "fdatasync"]
+        select, data = ssc.mode_select(0, buffered=False)
+        tape.check(select, data_out=data)
+        assert calls(tape, ssc.write_6(3), b"now") == ["fdatasync"]

@@ -141,7 +141,9 @@ pub fn distrust(file: &FileStore) -> std::io::Result<()> {
     let words = [MAGIC, 0, 0, 0, 0, 0, 0, 0, 0];
     let bytes: Vec<u8> = words.iter().flat_map(|word: &u64| word.to_le_bytes()).collect();
     file.set_length(0)?;
-    put(file, &bytes)
+    put(file, &bytes)?;
+    // Before the image is changed: a power failure must not bring back what it said before.
+    file.flush()
 }
 
 fn put(file: &FileStore, bytes: &[u8]) -> std::io::Result<()> {
