@@ -127,10 +127,10 @@ def _read_with(
     block-size=512|1024|2048|4096, cache=none|writeback|writethrough|directsync,
     serial=TEXT, wwn=NAA, share=on (one unit at several addresses), lock=off,
     rotational=on, removable=on, vendor=TEXT, product=TEXT, revision=TEXT, hide=serial|wwn
-    (names that the guest is not told), deny=COMMAND and allow=COMMAND (repeatable), raw=on,
-    latency=TIME (of ram: and null:), capacity=SIZE and create=on (of tape:), fault=RULE (a
-    command that fails or hangs, for tests; repeatable), fault-file=PATH. A comma in a path is
-    written twice.""",
+    (names that the guest is not told), max-transfer=SIZE, deny=COMMAND and allow=COMMAND
+    (repeatable), raw=on, latency=TIME (of ram: and null:), capacity=SIZE and create=on (of
+    tape:), fault=RULE (a command that fails or hangs, for tests; repeatable), fault-file=PATH.
+    A comma in a path is written twice.""",
 )
 @click.option(
     "--control",

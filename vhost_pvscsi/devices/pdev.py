@@ -152,6 +152,7 @@ _ONLY_FOR = {
     "block-size": (_DISKS, "disks"),
     "rotational": (_DISKS, "disks"),
     "removable": (_DISKS, "disks"),
+    "max-transfer": (_DISKS, "disks"),
     "capacity": (frozenset({Kind.TAPE}), "tape:"),
     "create": (frozenset({Kind.TAPE}), "tape:"),
 }

@@ -39,6 +39,7 @@ class LunStatus:
     faults: int  #: fault rules that are set
     denied: int  #: commands that its policy has refused
     problem: str | None = None  #: why it is missing
+    guest_state: str | None = None  #: what a pvSCSI guest made of it: transports.base.GuestState
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,10 @@ class EmulatedDisk(PrimaryUnit[DiskState]):
         super().__init__(name, state, HANDLERS, executor, medium, rules)
 
     @property
+    def block_size(self) -> int:
+        return self._state.geometry.block_size
+
+    @property
     def medium_opcodes(self) -> frozenset[int]:
         return opcodes.MEDIUM_OPCODES
 

@@ -56,6 +56,11 @@ class EmulatedTape(PrimaryUnit[TapeState]):
         return opcodes.TAPE_OPCODES
 
     @property
+    def block_size(self) -> int:
+        """Blocks of a tape have no size that limits of transfers could be told in."""
+        return 0
+
+    @property
     def identity(self) -> DiskIdentity:
         """The names it goes by."""
         return self._state.identity
