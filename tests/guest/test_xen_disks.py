@@ -65,7 +65,7 @@ def test_a_request_has_up_to_508_kib(xen_guest: InnerGuest) -> None:
 
 
 def test_a_file_system_of_small_blocks_holds_what_was_written(xen_guest: InnerGuest) -> None:
-    """Linux's driver has no room for all that it says it has; see qemu-device/README.md, "Limits"."""
+    """Linux's driver has less room than it says: see qemu-device/README.md, "Limits"."""
     disk = disks.find(xen_guest, IMAGE)
     assert disk.queue_attribute("max_sectors_kb") == "64"
     disk.make_file_system(4, options="-b 1024")
