@@ -8,7 +8,7 @@ use super::cdb::{self, Command};
 use super::image::{Image, Loaded};
 use super::index::Place;
 use super::turn::Turn;
-use super::{moving, position, spacing};
+use super::{position, reading, spacing, writing};
 use crate::chain::{Buffers, Chain};
 use crate::error::{Error, Result};
 use crate::outcome::{Outcome, Service, WRITE_PROTECTED};
@@ -203,10 +203,10 @@ impl Tape {
     fn at_once(&mut self, command: Command, chain: &Chain) -> Option<Outcome> {
         match command {
             Command::Read { fixed: false, suppress, length } => {
-                moving::read_at_once(self, suppress, length, &chain.data_in)
+                reading::read_at_once(self, suppress, length, &chain.data_in)
             }
             Command::Write { fixed: false, length } => {
-                moving::write_at_once(self, length, &chain.data_out)
+                writing::write_at_once(self, length, &chain.data_out)
             }
             Command::Position { form, allocation } => {
                 Some(position::read(self, form, allocation, &chain.data_in))
@@ -218,11 +218,11 @@ impl Tape {
     fn carry_out(&mut self, command: Command, buffers: &Buffers, ended: &AtomicBool) -> Outcome {
         match command {
             Command::Read { fixed, suppress, length } => {
-                let asked = moving::Asked { fixed, suppress, length };
-                moving::read(self, asked, buffers, ended)
+                let asked = reading::Asked { fixed, suppress, length };
+                reading::read(self, asked, buffers, ended)
             }
-            Command::Write { fixed, length } => moving::write(self, fixed, length, buffers, ended),
-            Command::Marks { count, immediate } => moving::marks(self, count, immediate),
+            Command::Write { fixed, length } => writing::write(self, fixed, length, buffers, ended),
+            Command::Marks { count, immediate } => writing::marks(self, count, immediate),
             Command::Position { form, allocation } => {
                 position::read(self, form, allocation, buffers)
             }

@@ -15,4 +15,6 @@ pub mod turn;
 mod answers;
 mod moving;
 mod position;
+mod reading;
 mod spacing;
+mod writing;
