@@ -346,3 +346,29 @@ def test_a_filemark_is_on_stable_storage_when_it_is_answered(
         select, data = ssc.mode_select(0, buffered=False)
         tape.check(select, data_out=data)
         assert calls(tape, ssc.write_6(3), b"now") == ["fdatasync"]
+
+
+def test_a_host_without_room_is_the_end_of_the_tape(
+    folder: Path, image: Path, evidence: Collector
+) -> None:
+    # As a full file system would: no file of the daemon's may be longer.
+    limit = 300_000
+    daemon = Daemon(
+        folder,
+        sockets=[folder / "s"],
+        luns=[f"0:0:0:0=tape:{image},create"],
+        launcher=["prlimit", f"--fsize={limit}"],
+    )
+    block = b"f" * 60_000
+    with daemon, evidence.watch(daemon), FrontEnd(folder / "s") as guest:
+        guest.ready()
+        tape = Tape(guest)
+        for _ in range(4):
+            tape.write(block)
+        full = tape.do(ssc.write_6(len(block)), data_out=block)
+        assert (full.sense_code, ssc.flags(full)) == (ssc.OVERFLOW, ssc.EOM)
+        assert (ssc.residual(full), full.resid) == (len(block), len(block))
+        tape.mark()
+        assert tape.everything() == [block] * 4 + [None]
+    assert "WRITE(6)" in daemon.log()
+    assert image.read_bytes() == record(block) * 4 + bytes(4)
