@@ -12,6 +12,7 @@ import pytest
 from tests.harness import tape as ssc
 from tests.harness.daemon import Daemon
 from tests.harness.frontend import FrontEnd
+from tests.harness.pvscsi_frontend import PvscsiFrontEnd
 from tests.harness.tape import Tape
 
 if TYPE_CHECKING:
@@ -372,3 +373,21 @@ def test_a_host_without_room_is_the_end_of_the_tape(
         assert tape.everything() == [block] * 4 + [None]
     assert "WRITE(6)" in daemon.log()
     assert image.read_bytes() == record(block) * 4 + bytes(4)
+
+
+def test_a_guest_of_xen_has_the_same_tape(make_daemon: MakeDaemon, image: Path) -> None:
+    image.touch()
+    daemon = make_daemon([f"0:0:0:0=tape:{image}"])
+    with PvscsiFrontEnd(daemon.socket) as guest:
+        guest.ready()
+        block = bytes(range(256)) * 100
+        assert guest.scsi(0, 0, ssc.write_6(len(block)), data_out=block).good
+        assert guest.scsi(0, 0, ssc.write_filemarks(1)).good
+        assert guest.scsi(0, 0, ssc.REWIND).good
+        response = guest.scsi(0, 0, ssc.read_6(30_000), data_in=30_000)
+        assert response.sense[2] == ssc.ILI
+        assert response.data[: len(block)] == block
+        assert response.resid == 30_000 - len(block)
+        response = guest.scsi(0, 0, ssc.read_6(512), data_in=512)
+        assert response.sense[2] == ssc.FILEMARK
+    assert image.read_bytes() == record(block) + bytes(4)
