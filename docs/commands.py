@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from vhost_pvscsi.devices.emulated.handlers import commands
+from vhost_pvscsi.devices.tape.handlers import commands as tape_commands
 from vhost_pvscsi.scsi.command import Access, Command
 
 COMMANDS = commands(nonvolatile=True)
+TAPE_COMMANDS = tape_commands(nonvolatile=True)
 
 PAGE = Path(__file__).with_name("commands.md")
 
 HEAD = """\
-# Commands of the emulated disk
+# Commands of the emulated disk, and of the tape
 
 This page is written by `python docs/commands.py` from the table in `vhost_pvscsi/scsi/rows/`;
 a test fails where the two differ. A guest gets the same from REPORT SUPPORTED OPERATION CODES.
@@ -42,9 +44,23 @@ service action of these INVALID FIELD IN CDB.
 """
 
 
+TAPE = """
+## The tape
+
+The same of the emulated tape ([tape.md](tape.md)). READ POSITION is answered in the forms 00h, 01h,
+06h and 08h, the short, long and extended one; any other is INVALID FIELD IN CDB.
+
+| code | command | defined in | data | medium | UA | stopped by | timeout | usage |
+|---|---|---|---|---|---|---|---|---|
+"""
+
+
 def render() -> str:
     """Make the page."""
-    return HEAD + "".join(_row(command) for command in COMMANDS)
+    disk, tape = (
+        "".join(_row(command) for command in known) for known in (COMMANDS, TAPE_COMMANDS)
+    )
+    return HEAD + disk + TAPE + tape
 
 
 def _row(command: Command) -> str:

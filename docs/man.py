@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vhost_pvscsi.__main__ import check_config, main, serve
+from vhost_pvscsi.cli.tape.command import TAPE
 from vhost_pvscsi.cli.verbs import VERBS
 from vhost_pvscsi.errors import MISUSE, REFUSED
 
@@ -64,6 +65,7 @@ PAGES = (
             "vhost-pvscsi-serve",
             "vhost-pvscsi-check-config",
             "vhost-user-pvscsi",
+            "vhost-pvscsi-tape",
             *sorted(f"vhost-pvscsi-{verb.name}" for verb in VERBS),
         ),
     ),
@@ -101,6 +103,29 @@ PAGES = (
             _VERB_STATUS,
         )
         for verb in VERBS
+    ),
+    Page(
+        "vhost-pvscsi-tape",
+        "vhost-pvscsi tape",
+        TAPE,
+        (
+            "vhost-pvscsi-serve",
+            *sorted(f"vhost-pvscsi-tape-{name}" for name in TAPE.commands),
+        ),
+    ),
+    *(
+        Page(
+            f"vhost-pvscsi-tape-{name}",
+            f"vhost-pvscsi tape {name}",
+            command,
+            ("vhost-pvscsi-tape", "vhost-pvscsi-serve"),
+            (
+                ("0", "Done."),
+                (str(REFUSED), "It is no tape, something is wrong with it, or it is not there."),
+                (str(MISUSE), "It was asked wrongly."),
+            ),
+        )
+        for name, command in TAPE.commands.items()
     ),
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from vhost_pvscsi.cli.tape.command import TAPE
 from vhost_pvscsi.cli.verbs import VERBS
 from vhost_pvscsi.daemon.command import check_config, serve
 
@@ -18,6 +19,7 @@ def main() -> None:
 
 main.add_command(serve)
 main.add_command(check_config)
+main.add_command(TAPE)
 for verb in VERBS:
     main.add_command(verb)
 

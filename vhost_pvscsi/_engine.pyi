@@ -22,6 +22,7 @@ __all__ = [
     "FAILED",
     "LATENCY_BOUNDS",
     "MAX_QUEUE_SIZE",
+    "MAX_TAPE_BLOCK",
     "MAX_TRANSFER_BYTES",
     "MAX_UNMAP_BLOCKS",
     "MAX_UNMAP_DESCRIPTORS",
@@ -31,6 +32,7 @@ __all__ = [
     "QUEUE_REQUEST",
     "Engine",
     "Medium",
+    "TapeImage",
 ]
 
 #: Kinds of event: the first member of each tuple that `Engine.take` returns.
@@ -64,6 +66,8 @@ MAX_TRANSFER_BYTES: Final[int]
 MAX_UNMAP_BLOCKS: Final[int]
 MAX_UNMAP_DESCRIPTORS: Final[int]
 MAX_WRITE_SAME_BLOCKS: Final[int]
+#: Bytes of the longest block that a tape takes.
+MAX_TAPE_BLOCK: Final[int]
 #: Upper bounds of the buckets of latencies in seconds, ascending; one more bucket has none.
 LATENCY_BOUNDS: Final[tuple[float, ...]]
 #: Entries of the largest ring.
@@ -100,6 +104,46 @@ class Medium:
     @staticmethod
     def null(*, size: int, block_size: int, read_only: bool, latency_us: int = 0) -> Medium:
         """Reads give zeros, writes are forgotten."""
+    @staticmethod
+    def tape(
+        fd: int,
+        *,
+        sidecar_fd: int | None,
+        read_only: bool,
+        capacity: int,
+        warning: int,
+        scratch_fd: int | None = None,
+    ) -> Medium:
+        """A tape at its beginning, over an image in SIMH's format; a torn tail is cut.
+
+        `sidecar_fd`: the file beside it that keeps the index, read and written. `capacity`: bytes
+        of the image that may be used; `warning`: from how many on writes are warned.
+
+        Raises:
+            ValueError: it is no image of that format, or damaged.
+            OSError: it cannot be read.
+        """
+    @staticmethod
+    def tape_commands() -> dict[int, tuple[bool, bytes]]:
+        """What is implemented for a tape, as `commands` says for a disk."""
+    def tape_loaded(self) -> tuple[int, int, bool]:
+        """Where a torn tail was cut, its bytes (0: there was none); whether the index is new.
+
+        Raises ValueError where this is no tape, as all of these do.
+        """
+    def tape_standing(self) -> list[int]:
+        """How it stands; waits for the command in progress.
+
+        Object, byte, file of where it stands; object, byte of the end of data; filemarks on it;
+        blocks and bytes written, blocks and bytes read, filemarks written, read and write errors.
+        """
+    def tape_set(self, block_length: int, unbuffered: bool) -> None:
+        """Set the length of fixed blocks (0: none), and whether writes are stable when answered."""
+    def tape_rest(self) -> None:
+        """Make all that was written stable, keep the index, stand at the beginning.
+
+        Raises OSError. Blocks the caller's thread without the GIL.
+        """
     @staticmethod
     def commands() -> dict[int, tuple[bool, bytes]]:
         """What the medium executor implements, by operation code.
@@ -157,6 +201,23 @@ class Medium:
     @property
     def write_policy(self) -> str:
         """How writes reach the host: `nowait`, `inline`, `io_uring`, `pool` or `memory`."""
+
+@final
+class TapeImage:
+    """A tape image, looked at without a drive; nothing in it is changed."""
+
+    @staticmethod
+    def open(fd: int, sidecar_fd: int | None) -> TapeImage:
+        """Find out what is on it. Raises ValueError where it is no image, or damaged; OSError."""
+    def state(self) -> tuple[int, int, int, int, int]:
+        """Objects, bytes to the end of data, filemarks; where a torn tail begins, its bytes."""
+    def objects(self, first: int, limit: int) -> list[tuple[int, int, bool]]:
+        """What objects are: where its data is, how long it is (-1: a filemark), has it errors.
+
+        Raises OSError.
+        """
+    def verify(self) -> int | None:
+        """Read it from the beginning; where it ends early, None if it does not. Raises OSError."""
 
 @final
 class Engine:

@@ -1,8 +1,9 @@
-"""Medium: a disk's blocks, as the engine has them."""
+"""Medium: a disk's blocks, or a tape, as the engine has them."""
 
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from . import _engine
@@ -13,6 +14,12 @@ if TYPE_CHECKING:
 
 #: Operation codes that the medium executor implements.
 MEDIUM_OPCODES: frozenset[int] = frozenset(_engine.Medium.commands())
+
+#: Bytes of the longest block that a tape takes.
+MAX_TAPE_BLOCK: int = _engine.MAX_TAPE_BLOCK
+
+#: What stands for a tape without an end.
+UNLIMITED = (1 << 64) - 1
 
 
 class Medium:
@@ -135,6 +142,125 @@ class Medium:
             OSError: as `write`; some of the range may have been copied.
         """
         return self.handle.copy_to(target.handle, source_offset, target_offset, length)
+
+
+@dataclass(frozen=True, slots=True)
+class TapeLoaded:
+    """What became of a tape image when it was opened."""
+
+    torn_at: int  #: where a torn tail began
+    torn: int  #: its bytes, 0: there was none
+    scanned: bool  #: the index was made anew
+
+
+@dataclass(frozen=True, slots=True)
+class TapeStanding:
+    """How a tape stands; objects are blocks and filemarks alike."""
+
+    object: int
+    offset: int  #: bytes of the image before it
+    file: int  #: filemarks before it
+    end_object: int
+    end_offset: int
+    marks: int
+    blocks_written: int
+    bytes_written: int
+    blocks_read: int
+    bytes_read: int
+    marks_written: int
+    read_errors: int
+    write_errors: int
+
+
+class TapeMedium(Medium):
+    """A tape in the engine."""
+
+    @classmethod
+    def open(
+        cls,
+        fd: int,
+        *,
+        sidecar_fd: int | None,
+        read_only: bool,
+        capacity: int = UNLIMITED,
+        warning: int = UNLIMITED,
+        scratch_fd: int | None = None,
+    ) -> Self:
+        """Put an image into a drive, at its beginning; see `_engine.Medium.tape`.
+
+        Raises:
+            ConfigurationError: it is no tape image, or damaged.
+            DeviceError: it cannot be read.
+        """
+        with _translated():
+            return cls(
+                _engine.Medium.tape(
+                    fd,
+                    sidecar_fd=sidecar_fd,
+                    read_only=read_only,
+                    capacity=capacity,
+                    warning=warning,
+                    scratch_fd=scratch_fd,
+                )
+            )
+
+    @property
+    def loaded(self) -> TapeLoaded:
+        """What became of the image when it was opened."""
+        return TapeLoaded(*self.handle.tape_loaded())
+
+    def standing(self) -> TapeStanding:
+        """How it stands, on a thread that may wait for the command in progress."""
+        return TapeStanding(*self.handle.tape_standing())
+
+    def set(self, *, block_length: int, unbuffered: bool) -> None:
+        """Set the length of fixed blocks (0: none), and whether writes are stable when answered.
+
+        On a thread that may wait for the command in progress.
+        """
+        self.handle.tape_set(block_length, unbuffered)
+
+    def rest(self) -> None:
+        """Make all stable, keep the index, stand at the beginning; on a thread that may wait.
+
+        Raises:
+            OSError: the host refused, with its errno.
+        """
+        self.handle.tape_rest()
+
+
+class TapeImage:
+    """A tape image, looked at without a drive; nothing in it is changed."""
+
+    def __init__(self, fd: int, sidecar_fd: int | None = None) -> None:
+        """Find out what is on it.
+
+        Raises:
+            ConfigurationError: it is no tape image, or damaged.
+            DeviceError: it cannot be read.
+        """
+        with _translated():
+            self._handle = _engine.TapeImage.open(fd, sidecar_fd)
+        state = self._handle.state()
+        self.objects, self.bytes, self.marks, self.torn_at, self.torn = state
+
+    def listed(self, first: int, limit: int) -> list[tuple[int, int, bool]]:
+        """What objects are: where its data is, how long it is (-1: a filemark), has it errors.
+
+        Raises:
+            DeviceError: it cannot be read.
+        """
+        with _translated():
+            return self._handle.objects(first, limit)
+
+    def verify(self) -> int | None:
+        """Read it from the beginning; where it ends early, None if it does not.
+
+        Raises:
+            DeviceError: it cannot be read.
+        """
+        with _translated():
+            return self._handle.verify()
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from vhost_pvscsi.__main__ import main, serve
+from vhost_pvscsi.cli.tape.command import TAPE
 from vhost_pvscsi.cli.verbs import VERBS
 
 SNAPSHOTS = Path(__file__).with_name("help")
@@ -28,6 +29,8 @@ PROGRAMS = {
     "vhost-pvscsi check-config": (main, ("check-config",)),
     "vhost-user-pvscsi": (serve, ()),
     **{f"vhost-pvscsi {verb.name}": (main, (verb.name,)) for verb in VERBS},
+    "vhost-pvscsi tape": (main, ("tape",)),
+    **{f"vhost-pvscsi tape {name}": (main, ("tape", name)) for name in TAPE.commands},
 }
 
 

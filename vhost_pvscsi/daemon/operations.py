@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from vhost_pvscsi.devices.emulated.disk import EmulatedDisk
 from vhost_pvscsi.devices.faults.parse import parse_rule
 from vhost_pvscsi.devices.pdev import split_commas
+from vhost_pvscsi.devices.tape.tape import EmulatedTape
 
 from .control.operator import Change, HostStatus, LunStatus, Size
 from .plan import Plan, of_options
@@ -202,14 +203,15 @@ class Operations:
 def _status(mapping: Attached, adapter: Adapter) -> LunStatus:
     unit = mapping.unit
     shown = mapping.presentation
-    # Emulated disks are all there is to attach so far.
-    assert isinstance(unit, EmulatedDisk)
+    assert isinstance(unit, EmulatedDisk | EmulatedTape)
+    # Blocks of a tape have no number and no size of their own.
+    disk = unit.geometry if isinstance(unit, EmulatedDisk) else None
     return LunStatus(
         address=mapping.address,
         pdev=unit.name,
-        type="disk",
-        blocks=unit.geometry.blocks,
-        block_size=unit.geometry.block_size,
+        type="disk" if disk else "tape",
+        blocks=disk.blocks if disk else 0,
+        block_size=disk.block_size if disk else 0,
         read_only=shown.protected or unit.geometry.read_only,
         serial=shown.serial or unit.identity.serial,
         naa=(shown.naa or unit.identity.naa).hex(),

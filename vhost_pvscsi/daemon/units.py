@@ -18,12 +18,14 @@ from vhost_pvscsi.devices.pdev import Kind, LunSpec
 from vhost_pvscsi.errors import DeviceBusyError
 from vhost_pvscsi.medium import Medium
 
+from .tapes import make_tape
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from vhost_pvscsi.devices.faults.rule import Rule
-    from vhost_pvscsi.devices.nonvolatile import StateDirectory
+    from vhost_pvscsi.devices.nonvolatile import StateDirectory, UnitMemory
     from vhost_pvscsi.devices.opening import Backing
     from vhost_pvscsi.devices.unit import AttachableUnit
     from vhost_pvscsi.engine import Engine
@@ -75,7 +77,7 @@ class Units:
         self._known: dict[str, _Known] = {}  #: by what makes a unit one: see `_share_key`
         self._backed: list[Backed] = []
 
-    def make(self, spec: LunSpec) -> EmulatedDisk:
+    def make(self, spec: LunSpec) -> AttachableUnit:
         """Make the unit of a LUN, or find the one that it shares.
 
         Raises:
@@ -87,7 +89,7 @@ class Units:
         if known := self._known.get(key):
             return _join(spec, known.spec, known.unit)
         with contextlib.ExitStack() as undo:
-            unit = self._make_disk(spec, undo)
+            unit = self._make_unit(spec, undo)
             self._known[key] = _Known(spec, unit, undo.pop_all())
         return unit
 
@@ -107,6 +109,18 @@ class Units:
         for known in self._known.values():
             known.held.close()
         self._known.clear()
+
+    def _make_unit(self, spec: LunSpec, held: contextlib.ExitStack) -> AttachableUnit:
+        if spec.kind is Kind.TAPE:
+            return make_tape(spec, self._engine, self._memory, held, _fault_rules(spec))
+        return self._make_disk(spec, held)
+
+    def _memory(self, naa: bytes, held: contextlib.ExitStack) -> UnitMemory | None:
+        if self._state is None:
+            return None
+        memory = self._state.unit(naa)
+        held.callback(self._state.release, naa)
+        return memory
 
     def _make_disk(self, spec: LunSpec, held: contextlib.ExitStack) -> EmulatedDisk:
         if spec.kind is not Kind.PATH:
@@ -194,10 +208,6 @@ class Units:
             return await self._engine.execute(medium, request)
 
         held.callback(medium.close)
-        memory = None
-        if self._state is not None:
-            memory = self._state.unit(identity.naa)
-            held.callback(self._state.release, identity.naa)
         return EmulatedDisk(
             spec.pdev,
             identity,
@@ -205,7 +215,7 @@ class Units:
             execute,
             medium=medium,
             flush=flush,
-            memory=memory,
+            memory=self._memory(identity.naa, held),
             faults=_fault_rules(spec),
             neighbours=self._neighbours,
             copy_threads=self._copy_threads,
@@ -230,7 +240,7 @@ class _Known:
     """A unit, who asked for it first, and what is given back with it."""
 
     spec: LunSpec
-    unit: EmulatedDisk
+    unit: AttachableUnit
     held: contextlib.ExitStack
 
 
@@ -241,8 +251,8 @@ def _share_key(spec: LunSpec) -> str:
     return f"{spec.pdev}:{spec.options.share or spec.address}"
 
 
-def _join(spec: LunSpec, first: LunSpec, unit: EmulatedDisk) -> EmulatedDisk:
-    if not (spec.options.share and first.options.share):
+def _join(spec: LunSpec, first: LunSpec, unit: AttachableUnit) -> AttachableUnit:
+    if spec.kind is not first.kind or not (spec.options.share and first.options.share):
         raise DeviceBusyError(
             f"LUN {spec.address}: {spec.pdev} is LUN {first.address} already",
             hint="one unit at several addresses needs share=on at each",

@@ -35,6 +35,9 @@ BLOCK_SIZES = (512, 1024, 2048, 4096)
 
 _LATENCY_UNITS = {"us": 1, "ms": 1000, "s": 1_000_000}
 
+#: A tape has room for some blocks behind its warning.
+LEAST_CAPACITY = 256 << 10
+
 #: Longer than any guest's own timeout; a command is still held when that strikes.
 _MAX_LATENCY_US = 3600 * 1_000_000
 
@@ -77,6 +80,8 @@ class LunOptions:
     latency_us: int = 0
     rotational: bool = False
     removable: bool = False
+    capacity: int | None = None  #: of a tape, bytes of its image
+    create: bool = False  #: an image that is not there is made
     faults: tuple[Rule, ...] = ()
     fault_file: Path | None = None  #: of more rules, which come after
     vendor: str | None = None
@@ -198,6 +203,16 @@ def _wwn(name: str, text: str) -> str:
     return parse_wwn(text).hex()
 
 
+def _capacity(name: str, text: str) -> int:
+    size = parse_size(text, of=f"{name}={text}")
+    if size < LEAST_CAPACITY:
+        raise ConfigurationError(
+            f"{name}={text}: {text!r} is too little for a tape",
+            hint=f"{LEAST_CAPACITY >> 10}K at least, or leave it out: there is no end then",
+        )
+    return size
+
+
 def _text(width: int) -> Callable[[str, str], str]:
     return lambda name, text: check_text(name, text, width)
 
@@ -227,6 +242,8 @@ _OPTIONS: Mapping[str, tuple[str, Callable[[str, str], object]]] = {
     "latency": ("latency_us", _latency),
     "rotational": ("rotational", _switch),
     "removable": ("removable", _switch),
+    "capacity": ("capacity", _capacity),
+    "create": ("create", _switch),
     "fault": ("faults", _fault),
     "fault-file": ("fault_file", _fault_file),
     "vendor": ("vendor", _text(VENDOR_WIDTH)),

@@ -24,6 +24,7 @@ class Kind(enum.Enum):
     PATH = "path"  #: an image file or a block device
     RAM = "ram"
     NULL = "null"
+    TAPE = "tape"  #: a tape image
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class LunSpec:
     address: Address
     pdev: str  #: as given, for messages
     kind: Kind
-    path: Path | None  #: of PATH
+    path: Path | None  #: of PATH and TAPE
     size: int | None  #: bytes, of RAM and NULL
     options: LunOptions = NO_OPTIONS
 
@@ -97,8 +98,9 @@ def absolute_pdev(text: str, folder: Path) -> str:
         ConfigurationError: PDEV cannot be used.
     """
     pdev, *words = split_commas(text)
-    if _parse_source(pdev)[0] is Kind.PATH:
-        pdev = str(folder / pdev)
+    kind, path, _ = _parse_source(pdev)
+    if path is not None:
+        pdev = ("tape:" if kind is Kind.TAPE else "") + str(folder / path)
     for number, word in enumerate(words):
         name, _, value = word.partition("=")
         if name in PATH_OPTIONS:
@@ -111,11 +113,14 @@ def _parse_source(pdev: str) -> tuple[Kind, Path | None, int | None]:
     for kind in (Kind.RAM, Kind.NULL):
         if colon and prefix == kind.value:
             return kind, None, parse_size(rest, of=pdev)
-    if not pdev or "\0" in pdev:
+    tape = bool(colon) and prefix == Kind.TAPE.value
+    if not (rest if tape else pdev) or "\0" in pdev:
         raise ConfigurationError(
             f"PDEV {pdev!r} names nothing",
-            hint="an image file, a block device, ram:SIZE or null:SIZE",
+            hint="an image file, a block device, tape:FILE, ram:SIZE or null:SIZE",
         )
+    if tape:
+        return Kind.TAPE, Path(rest), None
     return Kind.PATH, Path(pdev), None
 
 
@@ -137,18 +142,25 @@ def check_size(pdev: str, size: int, block_size: int) -> None:
         )
 
 
-#: Options that mean something for some kinds only.
+_DISKS = frozenset({Kind.PATH, Kind.RAM, Kind.NULL})
+
+#: Options that mean something for some kinds only, and what those are called.
 _ONLY_FOR = {
-    "latency": frozenset({Kind.RAM, Kind.NULL}),
-    "cache": frozenset({Kind.PATH}),
-    "lock": frozenset({Kind.PATH}),
+    "latency": (frozenset({Kind.RAM, Kind.NULL}), "ram: and null:"),
+    "cache": (frozenset({Kind.PATH}), "files and block devices"),
+    "lock": (frozenset({Kind.PATH, Kind.TAPE}), "files and block devices"),
+    "block-size": (_DISKS, "disks"),
+    "rotational": (_DISKS, "disks"),
+    "removable": (_DISKS, "disks"),
+    "max-transfer": (_DISKS, "disks"),
+    "capacity": (frozenset({Kind.TAPE}), "tape:"),
+    "create": (frozenset({Kind.TAPE}), "tape:"),
 }
 
 
 def _check_options_apply(spec: LunSpec, names: frozenset[str]) -> None:
-    for name, kinds in _ONLY_FOR.items():
+    for name, (kinds, usable) in _ONLY_FOR.items():
         if name in names and spec.kind not in kinds:
-            usable = "ram: and null:" if Kind.RAM in kinds else "files and block devices"
             raise ConfigurationError(
                 f"{spec.pdev}: option {name!r} does not apply", hint=f"{name}= is for {usable}"
             )

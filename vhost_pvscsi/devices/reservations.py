@@ -1,7 +1,7 @@
 """Reservations of a unit as values: who has registered, who holds what, who may do what.
 
 A pure machine: each function takes what stands and gives what shall stand, with the unit
-attentions that go with it, or says why not. `devices/emulated/reserving.py` puts it in force.
+attentions that go with it, or says why not. `devices/primary/reserving.py` puts it in force.
 SPC-5 5.14; for RESERVE and RELEASE SPC-2 5.5, with the exceptions of SPC-4 5.12.3.
 """
 

@@ -61,6 +61,25 @@ class Opcode(enum.IntEnum):
     READ_DEFECT_DATA_12 = 0xB7
 
 
+class SequentialOpcode(enum.IntEnum):
+    """Operation codes that tapes have to themselves, or mean something else by (SSC-5)."""
+
+    REWIND = 0x01
+    READ_BLOCK_LIMITS = 0x05
+    READ_6 = 0x08
+    WRITE_6 = 0x0A
+    WRITE_FILEMARKS_6 = 0x10
+    SPACE_6 = 0x11
+    ERASE_6 = 0x19
+    LOAD_UNLOAD = 0x1B
+    LOCATE_10 = 0x2B
+    READ_POSITION = 0x34
+    REPORT_DENSITY_SUPPORT = 0x44
+    SPACE_16 = 0x91
+    LOCATE_16 = 0x92
+    ERASE_16 = 0x93
+
+
 class PersistentIn(enum.IntEnum):
     """Service actions of PERSISTENT RESERVE IN (SPC-5 6.15)."""
 

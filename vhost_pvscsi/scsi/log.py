@@ -11,6 +11,8 @@ ALL_SUBPAGES = 0xFF
 
 #: Control byte of a parameter: FORMAT AND LINKING 11b, a list of binary values (SPC-5 7.3.2.2).
 _BINARY_LIST = 0x03
+#: The same of a bounded counter: FORMAT AND LINKING 00b.
+_COUNTER = 0x00
 #: MOST RECENT TEMPERATURE READING where there is none (SPC-5 7.3.8).
 _NO_TEMPERATURE = 0xFF
 
@@ -19,19 +21,25 @@ class LogPage(enum.IntEnum):
     """Log page codes."""
 
     SUPPORTED_PAGES = 0x00
+    WRITE_ERRORS = 0x02
+    READ_ERRORS = 0x03
+    SEQUENTIAL_ACCESS = 0x0C
+    TAPE_ALERT = 0x2E
     INFORMATIONAL_EXCEPTIONS = 0x2F
 
 
 @dataclass(frozen=True, slots=True)
 class LogParameter:
-    """One log parameter, a list of binary values."""
+    """One log parameter, a list of binary values unless it is a counter."""
 
     code: int
     value: bytes
+    counter: bool = False
 
     def pack(self) -> bytes:
         """Build the parameter: code, control, length, value (SPC-5 7.3.2.2)."""
-        return struct.pack(">HBB", self.code, _BINARY_LIST, len(self.value)) + self.value
+        control = _COUNTER if self.counter else _BINARY_LIST
+        return struct.pack(">HBB", self.code, control, len(self.value)) + self.value
 
 
 def page(code: int, subpage: int, body: bytes, *, parameters: bool) -> bytes:

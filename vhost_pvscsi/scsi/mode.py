@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from .sense import PARAMETER_LIST_LENGTH_ERROR, check_condition, invalid_parameter
 
@@ -30,9 +30,19 @@ class ModePage(enum.IntEnum):
     ERROR_RECOVERY = 0x01
     CACHING = 0x08
     CONTROL = 0x0A
+    DATA_COMPRESSION = 0x0F
+    DEVICE_CONFIGURATION = 0x10
+    MEDIUM_PARTITION = 0x11
     INFORMATIONAL_EXCEPTIONS = 0x1C
     ALL = 0x3F
 
+
+#: The DEVICE-SPECIFIC PARAMETER of a header: WP (SBC-4 6.5.1, SSC-5 8.3), and DPOFUA of disks, DPO
+#: and FUA bits are understood.
+WRITE_PROTECTED, DPO_FUA = 0x80, 0x10
+
+#: Bytes of the headers, and of a short block descriptor (SPC-5 7.5.5, 7.5.6).
+HEADER_6, HEADER_10, SHORT_DESCRIPTOR = 4, 8, 8
 
 #: Subpage code that asks for all subpages of a page.
 ALL_SUBPAGES = 0xFF
@@ -108,7 +118,8 @@ def saveable(page: bytes) -> bytes:
     return bytes((page[0] | _PS, *page[1:]))
 
 
-def _page(code: ModePage, body: bytes, subpage: int = 0) -> bytes:
+def page(code: ModePage, body: bytes, subpage: int = 0) -> bytes:
+    """Put the header before a page's parameters (SPC-5 7.5.7)."""
     if subpage:
         return struct.pack(">BBH", _SPF | code, subpage, len(body)) + body
     return struct.pack(">BB", code, len(body)) + body
@@ -116,35 +127,35 @@ def _page(code: ModePage, body: bytes, subpage: int = 0) -> bytes:
 
 def error_recovery() -> PageDefinition:
     """Define the read-write error recovery page (SBC-4, 01h): AWRE, the host does the rest."""
-    return PageDefinition(_page(ModePage.ERROR_RECOVERY, bytes([0x80]).ljust(10, b"\0")))
+    return PageDefinition(page(ModePage.ERROR_RECOVERY, bytes([0x80]).ljust(10, b"\0")))
 
 
 def caching(*, write_cache: bool, switchable: bool) -> PageDefinition:
     """Define the caching page (SBC-4, 08h): WCE says whether writes wait for a flush."""
     body = bytes([0x04 if write_cache else 0x00]).ljust(18, b"\0")
     changeable = (WRITE_CACHE_ENABLE,) if switchable else ()
-    return PageDefinition(_page(ModePage.CACHING, body), changeable)
+    return PageDefinition(page(ModePage.CACHING, body), changeable)
 
 
-def control() -> PageDefinition:
+def control(*, reorders: bool = True) -> PageDefinition:
     """Define the control page (SPC-5, 0Ah); D_SENSE can be changed.
 
     TST 000b: one task set for all nexuses. GLTSD: log parameters are not saved.
     QUEUE ALGORITHM MODIFIER 1: commands may be reordered. BUSY TIMEOUT FFFFh: unlimited.
     """
-    body = struct.pack(">BBBBxxHH", 0x02, 0x10, 0x00, 0x00, 0xFFFF, 0)
-    return PageDefinition(_page(ModePage.CONTROL, body), (DESCRIPTOR_SENSE,))
+    body = struct.pack(">BBBBxxHH", 0x02, 0x10 if reorders else 0, 0x00, 0x00, 0xFFFF, 0)
+    return PageDefinition(page(ModePage.CONTROL, body), (DESCRIPTOR_SENSE,))
 
 
 def control_extension(*, most_sense: int) -> PageDefinition:
     """Define the control extension page (SPC-5, 0Ah/01h): at most that many bytes of sense."""
     body = struct.pack(">BBB", 0x00, 0x00, most_sense).ljust(28, b"\0")
-    return PageDefinition(_page(ModePage.CONTROL, body, subpage=0x01))
+    return PageDefinition(page(ModePage.CONTROL, body, subpage=0x01))
 
 
 def informational_exceptions() -> PageDefinition:
     """Define the informational exceptions control page (SPC-5, 1Ch): DEXCPT, none is reported."""
-    return PageDefinition(_page(ModePage.INFORMATIONAL_EXCEPTIONS, bytes([0x08]).ljust(10, b"\0")))
+    return PageDefinition(page(ModePage.INFORMATIONAL_EXCEPTIONS, bytes([0x08]).ljust(10, b"\0")))
 
 
 def short_block_descriptor(blocks: int, block_size: int) -> bytes:
@@ -161,27 +172,22 @@ def long_block_descriptor(blocks: int, block_size: int) -> bytes:
 class ModeData:
     """What MODE SENSE returns, before the header of its kind."""
 
-    write_protected: bool
+    device_specific: int  #: what the header says of a unit of its type
     descriptor: bytes
     pages: bytes
-
-    @property
-    def _device_specific(self) -> int:
-        # SBC-4 6.5.1: WP, and DPOFUA: DPO and FUA bits are understood.
-        return (0x80 if self.write_protected else 0) | 0x10
 
     def pack_6(self) -> bytes:
         """Build with the header of MODE SENSE(6) (SPC-5 7.5.4)."""
         rest = self.descriptor + self.pages
         length = min(3 + len(rest), 0xFF)
-        return struct.pack(">BBBB", length, 0, self._device_specific, len(self.descriptor)) + rest
+        return struct.pack(">BBBB", length, 0, self.device_specific, len(self.descriptor)) + rest
 
     def pack_10(self) -> bytes:
         """Build with the header of MODE SENSE(10) (SPC-5 7.5.4)."""
         rest = self.descriptor + self.pages
         long_lba = len(self.descriptor) == 16
         head = struct.pack(
-            ">HBBBxH", 6 + len(rest), 0, self._device_specific, long_lba, len(self.descriptor)
+            ">HBBBxH", 6 + len(rest), 0, self.device_specific, long_lba, len(self.descriptor)
         )
         return head + rest
 
@@ -214,10 +220,19 @@ class GivenPage:
         return page_key(self.data)
 
 
+class _Place(NamedTuple):
+    """Where the header of a MODE SELECT list has what (SPC-5 7.5.5)."""
+
+    header: int  #: its length
+    device_specific_at: int
+    length_at: int  #: of the block descriptors' length
+
+
 @dataclass(frozen=True, slots=True)
 class ParameterList:
     """What MODE SELECT is given (SPC-5 7.5.2)."""
 
+    device_specific: int  #: of its header
     descriptor: bytes  #: the block descriptor, empty where there is none
     descriptor_offset: int
     pages: tuple[GivenPage, ...]
@@ -227,7 +242,8 @@ class ParameterList:
         """Read the list of MODE SELECT(6); a Reply says what is wrong with it."""
         if len(data) < 4:
             return check_condition(PARAMETER_LIST_LENGTH_ERROR)
-        return cls._parse(data, 4, length=data[3], expected=8, length_at=3)
+        place = _Place(header=HEADER_6, device_specific_at=2, length_at=3)
+        return cls._parse(data, place, length=data[3], expected=8)
 
     @classmethod
     def parse_10(cls, data: bytes) -> ParameterList | Reply:
@@ -236,14 +252,16 @@ class ParameterList:
             return check_condition(PARAMETER_LIST_LENGTH_ERROR)
         length = int.from_bytes(data[6:8], "big")
         long_lba = data[4] & 0x01
-        return cls._parse(data, 8, length=length, expected=16 if long_lba else 8, length_at=6)
+        place = _Place(header=HEADER_10, device_specific_at=3, length_at=6)
+        return cls._parse(data, place, length=length, expected=16 if long_lba else 8)
 
     @classmethod
     def _parse(
-        cls, data: bytes, header: int, *, length: int, expected: int, length_at: int
+        cls, data: bytes, place: _Place, *, length: int, expected: int
     ) -> ParameterList | Reply:
+        header = place.header
         if length not in {0, expected}:
-            return invalid_parameter(length_at)
+            return invalid_parameter(place.length_at)
         if len(data) < header + length:
             return check_condition(PARAMETER_LIST_LENGTH_ERROR)
         descriptor = data[header : header + length]
@@ -255,7 +273,7 @@ class ParameterList:
                 return check_condition(PARAMETER_LIST_LENGTH_ERROR)
             pages.append(GivenPage(at, page))
             at += len(page)
-        return cls(descriptor, header, tuple(pages))
+        return cls(data[place.device_specific_at], descriptor, header, tuple(pages))
 
 
 def _first_page(data: bytes) -> bytes | None:

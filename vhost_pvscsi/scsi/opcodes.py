@@ -9,26 +9,44 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .command import Access, Command
-from .rows import blocks, copying, primary, reservations
+from .rows import blocks, copying, primary, reservations, sequential
 
 if TYPE_CHECKING:
-    from .codes import Opcode
+    from collections.abc import Iterable
 
-#: Every command that some unit of ours answers, in numeric order.
-TABLE: tuple[Command, ...] = tuple(
-    sorted(
-        (*primary.ROWS, *blocks.ROWS, *reservations.ROWS, *copying.ROWS),
-        key=lambda command: (command.opcode, command.service_action or 0),
-    )
+    from .codes import Opcode, SequentialOpcode
+
+
+def _ordered(rows: Iterable[Command]) -> tuple[Command, ...]:
+    return tuple(sorted(rows, key=lambda command: (command.opcode, command.service_action or 0)))
+
+
+#: Every command that a disk of ours answers, in numeric order.
+TABLE: tuple[Command, ...] = _ordered(
+    (*primary.ROWS, *blocks.ROWS, *reservations.ROWS, *copying.ROWS)
 )
+#: Every command that a tape of ours answers. One operation code may mean one thing here and another
+#: there.
+SEQUENTIAL: tuple[Command, ...] = _ordered((*primary.ROWS, *sequential.ROWS, *reservations.ROWS))
 
 #: What a disk's medium executor is asked to do.
 MEDIUM_COMMANDS: tuple[Command, ...] = tuple(c for c in TABLE if c.access is not Access.OTHER)
 MEDIUM_OPCODES: frozenset[int] = frozenset(int(c.opcode) for c in MEDIUM_COMMANDS)
 
+#: What a tape's is asked to do.
+TAPE_OPCODES: frozenset[int] = frozenset(
+    int(c.opcode) for c in SEQUENTIAL if c.access is not Access.OTHER
+)
+
 _BY_KEY = {command.key: command for command in TABLE}
+_SEQUENTIAL_BY_KEY = {command.key: command for command in SEQUENTIAL}
 
 
 def command(opcode: Opcode, service_action: int | None = None) -> Command:
     """The table's row of a command; KeyError where it has none."""
     return _BY_KEY[opcode, service_action]
+
+
+def tape_command(opcode: Opcode | SequentialOpcode, service_action: int | None = None) -> Command:
+    """The row of a command of tapes; KeyError where it has none."""
+    return _SEQUENTIAL_BY_KEY[opcode, service_action]

@@ -35,7 +35,7 @@ NO_UNIT = Qualifier.NOT_SUPPORTED << 5 | DeviceType.NONE
 
 VERSION_SPC_5 = 0x07
 #: Version descriptors, no version claimed (SPC-5, annex "Version descriptor values").
-SAM_5, SPC_5, SBC_4 = 0x00A0, 0x05C0, 0x0600
+SAM_5, SPC_5, SBC_4, SSC_5 = 0x00A0, 0x05C0, 0x0600, 0x05A0
 
 
 class Vpd(enum.IntEnum):
@@ -50,6 +50,8 @@ class Vpd(enum.IntEnum):
     BLOCK_LIMITS = 0xB0
     BLOCK_CHARACTERISTICS = 0xB1
     LOGICAL_BLOCK_PROVISIONING = 0xB2
+    #: of tapes; B0h is another page there
+    SEQUENTIAL_CAPABILITIES = 0xB0
 
 
 def text_field(text: str, width: int) -> bytes:

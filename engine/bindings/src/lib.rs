@@ -11,6 +11,7 @@ mod medium;
 fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<engine::PyEngine>()?;
     module.add_class::<medium::PyMedium>()?;
+    module.add_class::<medium::PyTapeImage>()?;
     module.add("COMMAND", events::COMMAND)?;
     module.add("CONTROL", events::CONTROL)?;
     module.add("DONE", events::DONE)?;
@@ -25,6 +26,7 @@ fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("MAX_UNMAP_BLOCKS", vhost_pvscsi_core::medium::MAX_UNMAP_BLOCKS)?;
     module.add("MAX_UNMAP_DESCRIPTORS", vhost_pvscsi_core::medium::MAX_UNMAP_DESCRIPTORS)?;
     module.add("MAX_WRITE_SAME_BLOCKS", vhost_pvscsi_core::medium::MAX_WRITE_SAME_BLOCKS)?;
+    module.add("MAX_TAPE_BLOCK", vhost_pvscsi_core::tape::drive::MAX_BLOCK)?;
     let seconds = vhost_pvscsi_core::tally::bounds_ns().map(|ns| ns as f64 / 1e9);
     module.add("LATENCY_BOUNDS", pyo3::types::PyTuple::new(module.py(), seconds)?)?;
     module.add("MAX_QUEUE_SIZE", vhost_pvscsi_core::ring::split::MAX_SIZE)?;

@@ -7,9 +7,14 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use vhost_pvscsi_core::backend::FileOptions;
-use vhost_pvscsi_core::cdb::COMMANDS;
+use vhost_pvscsi_core::cdb::{Row, COMMANDS};
+use vhost_pvscsi_core::error::Error;
 use vhost_pvscsi_core::gate::Access;
 use vhost_pvscsi_core::medium::Medium;
+use vhost_pvscsi_core::tape;
+use vhost_pvscsi_core::tape::drive::Drive;
+use vhost_pvscsi_core::tape::image::Image;
+use vhost_pvscsi_core::tape::scan::Ending;
 
 use crate::error::to_python;
 
@@ -55,8 +60,66 @@ impl PyMedium {
     }
 
     #[staticmethod]
+    #[pyo3(signature = (fd, *, sidecar_fd, read_only, capacity, warning, scratch_fd=None))]
+    fn tape(
+        py: Python<'_>,
+        fd: i32,
+        sidecar_fd: Option<i32>,
+        read_only: bool,
+        capacity: u64,
+        warning: u64,
+        scratch_fd: Option<i32>,
+    ) -> PyResult<Self> {
+        py.detach(|| Image::open(fd, sidecar_fd, read_only, scratch_fd))
+            .map(|image| PyMedium(Arc::new(Medium::tape(Drive::new(image, capacity, warning)))))
+            .map_err(to_python)
+    }
+
+    #[staticmethod]
+    fn tape_commands() -> HashMap<u8, (bool, &'static [u8])> {
+        listed(&tape::cdb::COMMANDS)
+    }
+
+    fn tape_loaded(&self) -> PyResult<(u64, u64, bool)> {
+        let loaded = self.drive()?.loaded();
+        Ok((loaded.torn_at, loaded.torn, loaded.scanned))
+    }
+
+    fn tape_standing(&self, py: Python<'_>) -> PyResult<[u64; 13]> {
+        let drive = self.drive()?;
+        let at = py.detach(|| drive.standing());
+        let carried = at.carried;
+        Ok([
+            at.place.object,
+            at.place.offset,
+            at.file,
+            at.end.object,
+            at.end.offset,
+            at.marks,
+            carried.blocks_written,
+            carried.bytes_written,
+            carried.blocks_read,
+            carried.bytes_read,
+            carried.marks_written,
+            carried.read_errors,
+            carried.write_errors,
+        ])
+    }
+
+    fn tape_set(&self, py: Python<'_>, block_length: u32, unbuffered: bool) -> PyResult<()> {
+        let drive = self.drive()?;
+        py.detach(|| drive.set(block_length, unbuffered));
+        Ok(())
+    }
+
+    fn tape_rest(&self, py: Python<'_>) -> PyResult<()> {
+        let drive = self.drive()?;
+        py.detach(|| drive.rest()).map_err(to_python)
+    }
+
+    #[staticmethod]
     fn commands() -> HashMap<u8, (bool, &'static [u8])> {
-        COMMANDS.iter().map(|row| (row.opcode, (row.access != Access::Read, row.usage))).collect()
+        listed(&COMMANDS)
     }
 
     fn grow(&self, size: u64) -> PyResult<()> {
@@ -104,5 +167,44 @@ impl PyMedium {
     #[getter]
     fn write_policy(&self) -> &'static str {
         self.0.write_policy(true)
+    }
+}
+
+impl PyMedium {
+    fn drive(&self) -> PyResult<&Drive> {
+        let none = || to_python(Error::Setup("it is no tape".into()));
+        self.0.drive().ok_or_else(none)
+    }
+}
+
+fn listed(rows: &[Row]) -> HashMap<u8, (bool, &'static [u8])> {
+    rows.iter().map(|row| (row.opcode, (row.access != Access::Read, row.usage))).collect()
+}
+
+/// A tape image, looked at without a drive.
+#[pyclass(frozen, name = "TapeImage", module = "vhost_pvscsi._engine")]
+pub struct PyTapeImage(Image);
+
+#[pymethods]
+impl PyTapeImage {
+    #[staticmethod]
+    fn open(py: Python<'_>, fd: i32, sidecar_fd: Option<i32>) -> PyResult<Self> {
+        py.detach(|| Image::open(fd, sidecar_fd, true, None)).map(PyTapeImage).map_err(to_python)
+    }
+
+    fn state(&self) -> (u64, u64, u64, u64, u64) {
+        let (end, loaded) = (self.0.end(), self.0.loaded);
+        (end.object, end.offset, self.0.index().marks(), loaded.torn_at, loaded.torn)
+    }
+
+    fn objects(&self, py: Python<'_>, first: u64, limit: usize) -> PyResult<Vec<(u64, i64, bool)>> {
+        let source = |source| to_python(Error::Io { context: "read the tape image", source });
+        py.detach(|| self.0.objects(first, limit)).map_err(source)
+    }
+
+    fn verify(&self, py: Python<'_>) -> PyResult<Option<u64>> {
+        let source = |source| to_python(Error::Io { context: "read the tape image", source });
+        let (ending, at) = py.detach(|| self.0.verify()).map_err(source)?;
+        Ok((ending != Ending::Whole).then_some(at))
     }
 }

@@ -139,6 +139,48 @@ impl FileStore {
         vectored(self.raw(), parts, offset, flags, write)
     }
 
+    /// Cut the file, or make it longer by a hole.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn set_length(&self, length: u64) -> std::io::Result<()> {
+        // SAFETY: a plain system call on a descriptor of ours; a length beyond i64 is negative,
+        // which the kernel refuses.
+        check(unsafe { libc::ftruncate(self.raw(), length as i64) })
+    }
+
+    /// How long the file is.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn length(&self) -> std::io::Result<u64> {
+        // SAFETY: a zeroed stat is valid, and the call only fills it.
+        let status = unsafe {
+            let mut status: libc::stat = std::mem::zeroed();
+            check(libc::fstat(self.raw(), &mut status))?;
+            status
+        };
+        Ok(u64::try_from(status.st_size).unwrap_or(0))
+    }
+
+    /// Fill `into` from byte `offset` on, waiting as long as it takes; how many bytes there were.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn fill(&self, offset: u64, into: &mut [u8]) -> std::io::Result<usize> {
+        let mut done = 0;
+        while done < into.len() {
+            let rest = &mut into[done..];
+            let part = [iovec { iov_base: rest.as_mut_ptr().cast(), iov_len: rest.len() }];
+            // At most the length of `rest`.
+            match vectored(self.raw(), &part, offset + done as u64, 0, false)? as usize {
+                0 => break,
+                moved => done += moved,
+            }
+        }
+        Ok(done)
+    }
+
     /// Make everything written stable.
     ///
     /// # Errors

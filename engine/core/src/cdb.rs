@@ -105,7 +105,7 @@ pub struct Row {
     pub usage: &'static [u8],
 }
 
-const fn row(opcode: u8, access: Access, usage: &'static [u8]) -> Row {
+pub(crate) const fn row(opcode: u8, access: Access, usage: &'static [u8]) -> Row {
     Row { opcode, access, usage }
 }
 
@@ -233,7 +233,7 @@ pub fn parse(cdb: &[u8; 32]) -> Result<Command, Box<Outcome>> {
 /// Refuse a CDB with a bit set that means nothing here (SPC-5 4.2.5.1), NACA among them: ACA is
 /// not supported. The top bits of CONTROL are vendor specific and ignored, and so are obsolete
 /// bits of byte 1 where old initiators still set them: RELADR, and FUA_NV of READ and WRITE.
-fn refuse_reserved(cdb: &[u8; 32], usage: &[u8]) -> Result<(), Box<Outcome>> {
+pub(crate) fn refuse_reserved(cdb: &[u8; 32], usage: &[u8]) -> Result<(), Box<Outcome>> {
     for (byte, (value, used)) in cdb.iter().zip(usage).enumerate() {
         let mut stray = value & !used;
         if byte == 1 {
@@ -261,7 +261,7 @@ fn obsolete(opcode: u8) -> u8 {
     }
 }
 
-fn invalid_field(byte: u16, bit: u8) -> Box<Outcome> {
+pub(crate) fn invalid_field(byte: u16, bit: u8) -> Box<Outcome> {
     Box::new(Outcome::check(INVALID_FIELD_IN_CDB).with_field(byte, bit))
 }
 

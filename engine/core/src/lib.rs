@@ -37,6 +37,7 @@ pub mod slow;
 pub mod step;
 pub mod store;
 pub mod tally;
+pub mod tape;
 pub mod transfer;
 pub mod uring;
 pub mod vectored;

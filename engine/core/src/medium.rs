@@ -2,7 +2,7 @@
 //!
 //! Workers call it on the short road; on the long road Python orders it for the same request.
 //! `begin` checks a command and says what is left to do: nothing, a transfer that the worker
-//! carries out, or a slow job for a pool thread.
+//! carries out, or a slow job for a pool thread. Commands of a tape are `tape`'s.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,12 +12,15 @@ use crate::backend::{FileOptions, FileStore};
 use crate::cdb::{self, ByteCheck, Command};
 use crate::chain::{Buffers, Chain};
 use crate::error::{Error, Result};
+use crate::gate::Access;
 use crate::outcome::{
     Outcome, Service, CONDITION_MET, INVALID_FIELD_IN_CDB, LBA_OUT_OF_RANGE, WRITE_PROTECTED,
 };
 use crate::probe::WritePolicy;
 use crate::step::{Slow, Step};
 use crate::store::Store;
+use crate::tape;
+use crate::tape::drive::Drive;
 use crate::transfer::Transfer;
 
 /// Most blocks one UNMAP descriptor may name, and most that one WRITE SAME may write
@@ -100,6 +103,38 @@ impl Medium {
         Medium::new(Store::Null, size, block_size, read_only, latency)
     }
 
+    /// A tape in a drive.
+    #[must_use]
+    pub fn tape(drive: Drive) -> Self {
+        Medium {
+            store: Store::Tape(Box::new(drive)),
+            block_size: 1,
+            // Each write looks by itself: a tape may be protected by its address.
+            read_only: false,
+            latency: Duration::ZERO,
+            blocks: AtomicU64::new(0),
+            descriptor_sense: AtomicBool::new(false),
+        }
+    }
+
+    /// The drive, where this is a tape.
+    #[must_use]
+    pub fn drive(&self) -> Option<&Drive> {
+        match &self.store {
+            Store::Tape(drive) => Some(drive),
+            _ => None,
+        }
+    }
+
+    /// What a command does to the medium; None for one that is not the executor's.
+    #[must_use]
+    pub fn access(&self, opcode: u8) -> Option<Access> {
+        match &self.store {
+            Store::Tape(_) => tape::cdb::access(opcode),
+            _ => cdb::access(opcode),
+        }
+    }
+
     /// How writes reach the host, in a word.
     #[must_use]
     pub fn write_policy(&self, io_uring: bool) -> &'static str {
@@ -111,6 +146,7 @@ impl Medium {
                 WritePolicy::Deferred => "pool",
             },
             Store::Ram(_) | Store::Null => "memory",
+            Store::Tape(_) => "tape",
         }
     }
 
@@ -170,6 +206,9 @@ impl Medium {
     /// others may.
     #[must_use]
     pub fn begin(&self, cdb: &[u8; 32], chain: &Chain, protected: bool) -> Step {
+        if let Store::Tape(drive) = &self.store {
+            return drive.begin(cdb, chain, protected);
+        }
         match self.plan(cdb, chain, protected) {
             Ok(step) => step,
             Err(outcome) => Step::Finished(*outcome),
@@ -269,6 +308,8 @@ impl Medium {
             // length is within the guest's buffers and the medium: it fits a usize.
             Store::Ram(pages) => pages.exchange(offset, length, &chain.data_in, false),
             Store::Null => chain.data_in.zero(0, length as usize),
+            // `begin` has no plan for it.
+            Store::Tape(_) => {}
         }
         Step::Finished(Outcome::good(length))
     }
@@ -283,7 +324,7 @@ impl Medium {
                 return Step::Transfer(Transfer::write(offset, length, sync));
             }
             Store::Ram(pages) => pages.exchange(offset, length, &chain.data_out, true),
-            Store::Null => {}
+            Store::Null | Store::Tape(_) => {}
         }
         Step::Finished(Outcome::good(length))
     }

@@ -54,6 +54,18 @@ pub const SENSE_MAX: usize = 96;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sense(pub u8, pub u8, pub u8);
 
+/// 0h/00h/00h
+pub const NO_ADDITIONAL_SENSE: Sense = Sense(0x0, 0x00, 0x00);
+/// 0h/00h/01h
+pub const FILEMARK_DETECTED: Sense = Sense(0x0, 0x00, 0x01);
+/// 0h/00h/02h
+pub const EARLY_WARNING: Sense = Sense(0x0, 0x00, 0x02);
+/// 0h/00h/04h
+pub const BEGINNING_OF_PARTITION: Sense = Sense(0x0, 0x00, 0x04);
+/// 8h/00h/05h
+pub const END_OF_DATA: Sense = Sense(0x8, 0x00, 0x05);
+/// Dh/00h/02h
+pub const VOLUME_OVERFLOW: Sense = Sense(0xd, 0x00, 0x02);
 /// 3h/11h/00h
 pub const UNRECOVERED_READ_ERROR: Sense = Sense(0x3, 0x11, 0x00);
 /// 3h/0Ch/00h
@@ -85,9 +97,20 @@ struct Condition {
     sense: Sense,
     /// The INFORMATION field.
     information: Option<u64>,
+    /// What of a request was not done; instead of `information`, and below 0 where it was too much.
+    residual: Option<i64>,
     /// Byte and bit of the CDB that is wrong.
     field: Option<(u16, u8)>,
+    /// FILEMARK, EOM and ILI, of stream commands.
+    stream: u8,
 }
+
+/// Sense data of stream commands: a filemark was found (SSC-5; SPC-5 4.4.2.5).
+pub const FILEMARK: u8 = 0x80;
+/// Sense data of stream commands: the medium ends, or soon will; or its beginning was met.
+pub const END_OF_MEDIUM: u8 = 0x40;
+/// Sense data of stream commands: a block has another length than was asked for.
+pub const INCORRECT_LENGTH: u8 = 0x20;
 
 /// The end of one command.
 #[derive(Clone, Debug)]
@@ -150,7 +173,8 @@ impl Outcome {
     /// CHECK CONDITION with sense in fixed format.
     #[must_use]
     pub fn check(sense: Sense) -> Self {
-        let condition = Condition { sense, information: None, field: None };
+        let condition =
+            Condition { sense, information: None, residual: None, field: None, stream: 0 };
         Outcome::status(CHECK_CONDITION).saying(condition)
     }
 
@@ -172,6 +196,37 @@ impl Outcome {
             Some(condition) => self.saying(Condition { field: Some((byte, bit)), ..condition }),
             None => self,
         }
+    }
+
+    /// The same with what of a request was not done in the INFORMATION field (SSC-5), negative
+    /// numbers as two's complement.
+    #[must_use]
+    pub fn with_residual(self, residual: i64) -> Self {
+        match self.condition {
+            Some(condition) => self.saying(Condition { residual: Some(residual), ..condition }),
+            None => self,
+        }
+    }
+
+    /// The same with flags of stream commands.
+    #[must_use]
+    pub fn with_stream(self, flags: u8) -> Self {
+        match self.condition {
+            Some(condition) => self.saying(Condition { stream: flags, ..condition }),
+            None => self,
+        }
+    }
+
+    /// The same with that many bytes moved.
+    #[must_use]
+    pub fn having_moved(self, transferred: u64) -> Self {
+        Outcome { transferred, ..self }
+    }
+
+    /// The same, because the host said so.
+    #[must_use]
+    pub fn because_of(self, errno: i32) -> Self {
+        Outcome { errno, ..self }
     }
 
     fn saying(mut self, condition: Condition) -> Self {
@@ -234,7 +289,17 @@ impl Condition {
             bytes[0] |= 0x80; // VALID
             bytes[3..7].copy_from_slice(&short.to_be_bytes());
         }
-        bytes[2] = self.sense.0;
+        if let Some(residual) = self.residual {
+            // Four bytes, of a number without a sign or of one with it.
+            if let Ok(short) = u32::try_from(residual) {
+                bytes[0] |= 0x80;
+                bytes[3..7].copy_from_slice(&short.to_be_bytes());
+            } else if let Ok(short) = i32::try_from(residual) {
+                bytes[0] |= 0x80;
+                bytes[3..7].copy_from_slice(&short.to_be_bytes());
+            }
+        }
+        bytes[2] = self.sense.0 | self.stream;
         bytes[7] = 10;
         bytes[12] = self.sense.1;
         bytes[13] = self.sense.2;
@@ -249,7 +314,8 @@ impl Condition {
         let mut bytes = [0; SENSE_MAX];
         bytes[..4].copy_from_slice(&[0x72, self.sense.0, self.sense.1, self.sense.2]);
         let mut end = 8;
-        if let Some(information) = self.information {
+        let residual = self.residual.map(|number| u64::from_be_bytes(number.to_be_bytes()));
+        if let Some(information) = self.information.or(residual) {
             // Information descriptor: type 00h, VALID.
             bytes[end..end + 4].copy_from_slice(&[0x00, 0x0a, 0x80, 0]);
             bytes[end + 4..end + 12].copy_from_slice(&information.to_be_bytes());
@@ -261,7 +327,12 @@ impl Condition {
             bytes[end + 4..end + 7].copy_from_slice(&field_pointer(field));
             end += 8;
         }
-        // At most 28 bytes in all.
+        if self.stream != 0 {
+            // Stream commands descriptor: type 04h.
+            bytes[end..end + 4].copy_from_slice(&[0x04, 0x02, 0, self.stream]);
+            end += 4;
+        }
+        // At most 32 bytes in all.
         bytes[7] = end as u8 - 8;
         (bytes, end as u8)
     }

@@ -69,10 +69,16 @@ impl Pool {
 
     /// Hand over a job.
     pub fn post(&self, job: Job) {
-        let mut queue = self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        self.shared.post(job);
+    }
+}
+
+impl Shared {
+    fn post(&self, job: Job) {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         queue.jobs.push_back(job);
         drop(queue);
-        self.shared.more.notify_one();
+        self.more.notify_one();
     }
 }
 
@@ -101,5 +107,9 @@ fn work(shared: &Shared) {
         drop(queue);
         let outcome = slow::run(&job.medium, job.work, &mut job.buffers, &job.ended);
         job.reply.post(Order::PoolDone(job.token, Box::new(outcome)));
+        // A tape's next command, behind what others wait for.
+        if let Some(next) = job.medium.drive().and_then(|drive| drive.turn.next()) {
+            shared.post(next);
+        }
     }
 }

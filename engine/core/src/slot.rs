@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::chain::Chain;
+use crate::gate::Access;
 use crate::mailbox::Ticket;
 use crate::medium::Medium;
 use crate::memory::Memory;
@@ -106,6 +107,8 @@ pub struct Slot {
     pub mark: Option<Service>,
     /// Told to a pool thread when `mark` is set.
     pub ended: Option<Arc<AtomicBool>>,
+    /// What its command does to the medium there; None for one that is not the executor's.
+    pub access: Option<Access>,
     /// Who waits for its end; empty but for aborts and closing gates.
     pub tickets: Vec<Arc<Ticket>>,
     /// Bytes of the host's budget that its upcall holds.
@@ -140,6 +143,7 @@ impl Default for Slot {
             transfer: Transfer::default(),
             mark: None,
             ended: None,
+            access: None,
             tickets: Vec::new(),
             budget: 0,
         }
@@ -155,6 +159,7 @@ impl Slot {
         self.memory = None;
         self.medium = None;
         self.tally = None;
+        self.access = None;
         self.mark = None;
         self.ended = None;
         self.short = false;

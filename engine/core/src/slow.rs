@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::chain::Buffers;
 use crate::medium::Medium;
-use crate::outcome::{Outcome, CONDITION_MET};
+use crate::outcome::{Outcome, CONDITION_MET, INVALID_OPERATION_CODE};
 use crate::step::Slow;
 use crate::store::{Stop, Store};
 use crate::transfer::Transfer;
@@ -40,6 +40,10 @@ pub fn run(medium: &Medium, job: Slow, buffers: &mut Buffers, ended: &AtomicBool
         }
         Slow::Prefetch { offset, length } => Ok(prefetch(medium, offset, length)),
         Slow::Transfer(transfer) => move_data(medium, transfer, buffers, ended),
+        Slow::Tape { command, .. } => match medium.drive() {
+            Some(drive) => Ok(drive.run(command, buffers, ended)),
+            None => Err(Box::new(Outcome::check(INVALID_OPERATION_CODE))),
+        },
     };
     result.unwrap_or_else(|outcome| *outcome)
 }

@@ -1,6 +1,7 @@
 //! What is left to do for a command that was checked.
 
 use crate::outcome::Outcome;
+use crate::tape::cdb::Command as TapeCommand;
 use crate::transfer::Transfer;
 
 /// What is left to do for a command.
@@ -72,4 +73,11 @@ pub enum Slow {
     },
     /// A READ or WRITE where io_uring is missing.
     Transfer(Transfer),
+    /// A command of a tape, when its turn comes.
+    Tape {
+        /// Which.
+        command: TapeCommand,
+        /// Its turn is now.
+        first: bool,
+    },
 }

@@ -6,6 +6,7 @@ use crate::aligned::Aligned;
 use crate::backend::FileStore;
 use crate::chain::Buffers;
 use crate::outcome::{Outcome, Service};
+use crate::tape::drive::Drive;
 use crate::transfer::Transfer;
 
 /// Bytes that are handled between two looks at whether the command was aborted.
@@ -20,6 +21,8 @@ pub enum Store {
     Ram(Aligned),
     /// Nowhere: reads give zeros, writes are forgotten.
     Null,
+    /// On a tape: no blocks with addresses, but commands of its own.
+    Tape(Box<Drive>),
 }
 
 /// The command was ended early.
@@ -99,7 +102,7 @@ impl Store {
     pub fn flush(&self) -> Result<(), Stop> {
         match self {
             Store::File(file) => Ok(file.flush()?),
-            Store::Ram(_) | Store::Null => Ok(()),
+            Store::Ram(_) | Store::Null | Store::Tape(_) => Ok(()),
         }
     }
 
@@ -129,6 +132,8 @@ impl Store {
                 }
                 Ok(())
             }
+            // It has no size, so that no range is within it.
+            Store::Tape(_) => Err(Stop::Short),
         }
     }
 }

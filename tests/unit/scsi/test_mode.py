@@ -1,7 +1,7 @@
 """Mode pages and headers (SPC-5 7.5, SBC-4 6.5)."""
 
 from vhost_pvscsi.scsi import mode
-from vhost_pvscsi.scsi.mode import ModeData
+from vhost_pvscsi.scsi.mode import DPO_FUA, WRITE_PROTECTED, ModeData
 
 
 def test_pages_are_as_the_standard_lays_them_out():
@@ -25,10 +25,10 @@ def test_only_what_is_changeable_is_taken_over():
 
 
 def test_headers_have_length_flags_and_descriptor_length():
-    data = ModeData(write_protected=True, descriptor=bytes(8), pages=b"\x0a\x00")
+    data = ModeData(WRITE_PROTECTED | DPO_FUA, descriptor=bytes(8), pages=b"\x0a\x00")
     assert data.pack_6()[:4].hex() == "0d009008"
     assert data.pack_10()[:8].hex() == "0010009000000008"
-    long = ModeData(write_protected=False, descriptor=bytes(16), pages=b"")
+    long = ModeData(DPO_FUA, descriptor=bytes(16), pages=b"")
     assert long.pack_10()[:8].hex() == "0016001001000010"
 
 

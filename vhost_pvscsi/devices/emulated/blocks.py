@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vhost_pvscsi.devices.primary import removal
+from vhost_pvscsi.devices.primary.state import truncated
 from vhost_pvscsi.scsi import capacity
 from vhost_pvscsi.scsi.request import Reply, Request
 from vhost_pvscsi.scsi.sense import LBA_OUT_OF_RANGE, check_condition, invalid_field
 
-from . import removal
-from .state import DiskState, truncated
-
 if TYPE_CHECKING:
     from vhost_pvscsi.scsi.cdb import Cdb
+
+    from .state import DiskState
 
 
 def _bad_lba(cdb: Cdb) -> Reply | None:

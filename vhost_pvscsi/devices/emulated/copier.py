@@ -15,7 +15,6 @@ from vhost_pvscsi.scsi.copy_results import Failure, Forwarded, SegmentPointer
 from vhost_pvscsi.scsi.pages import Association, DeviceType
 from vhost_pvscsi.scsi.request import Reply, Status
 
-from . import power
 from .host_errors import host_error
 from .state import Reached
 
@@ -265,7 +264,7 @@ class Copier:
         barrier = Barrier.WRITE if side.written else Barrier.READ
         if side.disk.reservations.stops(self._copy.nexus, barrier):
             return Reply(status=Status.RESERVATION_CONFLICT)
-        refused = power.not_ready(side.disk)
+        refused = side.disk.not_ready()
         protected = side.protected or side.disk.geometry.read_only
         if refused is None and side.written and protected:
             return sense.check_condition(sense.WRITE_PROTECTED)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vhost_pvscsi.devices.primary.state import truncated
 from vhost_pvscsi.scsi import copy_results, copying, sense
 from vhost_pvscsi.scsi.codes import ThirdPartyIn, ThirdPartyOut
 from vhost_pvscsi.scsi.request import Reply, Request, Service
 from vhost_pvscsi.scsi.sense import invalid_field
 
 from .copier import Copier
-from .state import DiskState, truncated
 
 if TYPE_CHECKING:
     from vhost_pvscsi.scsi.cdb import Cdb
     from vhost_pvscsi.scsi.copying import CopyList
 
     from .copies import Copy
+    from .state import DiskState
 
 #: Where each parameter list has its list identifier.
 _IDENTIFIER_BYTE = {ThirdPartyOut.EXTENDED_COPY_LID1: 0, ThirdPartyOut.EXTENDED_COPY_LID4: 20}

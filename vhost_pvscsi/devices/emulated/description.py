@@ -108,7 +108,7 @@ class DiskGeometry:
 
 
 def derive_identity(
-    source: str, *, serial: str | None = None, wwn: str | None = None
+    source: str, *, serial: str | None = None, wwn: str | None = None, product: str = PRODUCT
 ) -> DiskIdentity:
     """Make the stable names of a disk (SPC-5 7.7.6.6.4, "NAA Locally Assigned").
 
@@ -116,6 +116,7 @@ def derive_identity(
         source: what the unit is, the same in every run: `file:` and an image's canonical path,
             `device:` and a block device's own id, `ram:` or `null:` and HOST:VDEV.
         serial: the operator's own, else a part of the hash.
+        product: what INQUIRY calls it.
         wwn: an NAA identifier of the operator's in hexadecimal, else 3h and a part of the hash.
 
     Raises:
@@ -125,7 +126,8 @@ def derive_identity(
     naa = bytes([0x30 | digest[0] & 0x0F]) + digest[1:8]
     if serial is None:
         serial = digest[8:18].hex()
-    return DiskIdentity(check_serial(serial), naa if wwn is None else parse_wwn(wwn))
+    chosen = naa if wwn is None else parse_wwn(wwn)
+    return DiskIdentity(check_serial(serial), chosen, product=product)
 
 
 def check_serial(text: str) -> str:

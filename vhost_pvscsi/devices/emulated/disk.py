@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from vhost_pvscsi.devices.faults.injector import Faults
-from vhost_pvscsi.devices.gates import Cause, Ender, Keeper
+from vhost_pvscsi.devices.gates import Cause
+from vhost_pvscsi.devices.primary import modes, reserving
+from vhost_pvscsi.devices.primary.unit import PrimaryUnit
 from vhost_pvscsi.scsi import opcodes, sense
 from vhost_pvscsi.scsi.command import Access
-from vhost_pvscsi.scsi.request import Reply, Request, Service, Status
 
-from . import modes, power, removal, reserving
+from . import removal
 from .handlers import HANDLERS, commands
 from .state import DiskState, Reached
 
@@ -21,30 +21,23 @@ if TYPE_CHECKING:
     import concurrent.futures
 
     from vhost_pvscsi.devices.allocation import FindRuns
-    from vhost_pvscsi.devices.attention import Watcher
     from vhost_pvscsi.devices.faults.rule import Rule
     from vhost_pvscsi.devices.nonvolatile import UnitMemory
     from vhost_pvscsi.devices.presentation import Presentation
+    from vhost_pvscsi.devices.primary.unit import Executor
     from vhost_pvscsi.devices.unit import LogicalUnit
     from vhost_pvscsi.medium import Medium
     from vhost_pvscsi.scsi.command import Command
-    from vhost_pvscsi.scsi.pages import DeviceType
-    from vhost_pvscsi.scsi.sense import SenseCode
+    from vhost_pvscsi.scsi.request import Reply, Request
 
     from .description import DiskGeometry, DiskIdentity
 
-#: Runs a medium command that a ring holds: the engine's executor, bound to this unit's medium.
-Executor: TypeAlias = Callable[[Request], Awaitable[Reply]]
 #: Finds the units that a nexus reaches, and as what: who may be copied from and to.
 Neighbours: TypeAlias = Callable[[str], "Iterable[tuple[LogicalUnit, Presentation]]"]
 
 
-class EmulatedDisk:
-    """A disk over a medium of the engine's.
-
-    Unit attentions are the unit's own matter: `execute` reports and clears them by the nexus
-    of the request, before anything else of the command is looked at (SAM-5 5.14).
-    """
+class EmulatedDisk(PrimaryUnit[DiskState]):
+    """A disk over a medium of the engine's."""
 
     def __init__(
         self,
@@ -61,10 +54,7 @@ class EmulatedDisk:
         copy_threads: concurrent.futures.Executor | None = None,
         find_runs: FindRuns | None = None,
     ) -> None:
-        self._name = name
-        self._medium = medium
-        self._executor = executor
-        self._state = DiskState(
+        state = DiskState(
             identity,
             geometry,
             commands(nonvolatile=memory is not None),
@@ -75,19 +65,8 @@ class EmulatedDisk:
             copy_threads=copy_threads,
             find_runs=find_runs,
         )
-        self._faults = Faults(self._state.gates, lambda: self._state.geometry, medium, faults)
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def medium(self) -> Medium | None:
-        return self._medium
-
-    @property
-    def forwarded_as(self) -> DeviceType | None:
-        return None
+        rules = Faults(state.gates, lambda: state.geometry, medium, faults)
+        super().__init__(name, state, HANDLERS, executor, medium, rules)
 
     @property
     def block_size(self) -> int:
@@ -96,11 +75,6 @@ class EmulatedDisk:
     @property
     def medium_opcodes(self) -> frozenset[int]:
         return opcodes.MEDIUM_OPCODES
-
-    @property
-    def state(self) -> DiskState:
-        """What it knows: for the other disks, which copy from it and to it."""
-        return self._state
 
     @property
     def identity(self) -> DiskIdentity:
@@ -112,52 +86,9 @@ class EmulatedDisk:
         """Its blocks."""
         return self._state.geometry
 
-    @property
-    def faults(self) -> Faults:
-        """The fault rules that are in force."""
-        return self._faults
-
-    @property
-    def notifications(self) -> int:
-        """None: they are about removable media of MMC's kinds."""
-        return 0
-
-    async def connect(self, nexus: str, keeper: Keeper, ender: Ender | None = None) -> None:
-        """Take a mapping of a nexus into account, before it is put in service.
-
-        A nexus that is new to the unit has a POWER ON unit attention to hear; what shuts
-        gates already, shuts this one too.
-        """
-        state = self._state
-        first = state.gates.add(nexus, keeper, ender)
-        if state.stopped:
-            await keeper(Cause.STOPPED, True)
-        if state.exclusion.alone:
-            await keeper(Cause.EXCLUSIVE, True)
-        if self._faults.shut:
-            await keeper(Cause.FAULTS, True)
-        if reserving.shut_for(state.reservations, nexus):
-            await keeper(Cause.RESERVATION, True)
-        if first:
-            await state.attentions.join(nexus)
-        elif state.attentions.pending(nexus):
-            await keeper(Cause.ATTENTION, True)
-
-    def disconnect(self, nexus: str, keeper: Keeper) -> None:
-        """Forget a mapping; with a nexus' last one what it had still to hear is gone."""
-        if self._state.gates.remove(nexus, keeper):
-            self._state.removal.allow(nexus)
-            self._state.attentions.leave(nexus)
-
-    async def attend(
-        self, code: SenseCode, *, nexus: str | None = None, but: str | None = None
-    ) -> None:
-        """Establish a unit attention for one nexus, or for all, `but` one."""
-        await self._state.attentions.establish(code, nexus=nexus, but=but)
-
-    def watch(self, nexus: str, watcher: Watcher) -> Callable[[], None]:
-        """Tell `watcher` of each unit attention that begins or ends for a nexus; what ends that."""
-        return self._state.attentions.watch(nexus, watcher)
+    def _shutting(self) -> tuple[Cause, ...]:
+        alone = (Cause.EXCLUSIVE,) if self._state.exclusion.alone else ()
+        return (*super()._shutting(), *alone)
 
     def grow(self, blocks: int) -> None:
         """Have more blocks from now on, as the file behind the medium has.
@@ -196,53 +127,13 @@ class EmulatedDisk:
         await modes.reset(self._state)
         await self.attend(sense.BUS_DEVICE_RESET)
 
-    async def execute(self, request: Request) -> Reply:
-        """Answer one request; a mistake of the guest is a reply with sense, never an exception."""
-        reply = await self._answer(request)
-        if reply.sense and self._state.modes.descriptor_sense:
-            # The engine's own is in that format already.
-            return replace(reply, sense=sense.in_descriptor_format(reply.sense))
-        return reply
-
-    async def _answer(self, request: Request) -> Reply:
-        command = self._state.commands.find(request.cdb)
-        if isinstance(command, Reply) or not command.ignores_attention:
-            attention = await self._state.attentions.take(request.nexus)
-            if attention is not None:
-                return sense.check_condition(attention)
-        strike = await self._faults.strike(request)
-        if strike is not None:
-            carry_out = partial(self._carry_out, command)
-            return await strike.inflict(request, self._executor, carry_out)
-        return await self._carry_out(command, request, self._executor)
-
-    async def _carry_out(
-        self, command: Command | Reply, request: Request, execute: Executor
-    ) -> Reply:
-        if isinstance(command, Reply):
-            return command
-        if command.access is not Access.OTHER:
-            return await self._on_medium(command, request, execute)
-        conflict = reserving.conflict(self._state, command, request)
-        if conflict is not None:
-            return conflict
-        cdb = command.parse(request.cdb)
-        if isinstance(cdb, Reply):
-            return cdb
-        reply = await HANDLERS[command](self._state, request, cdb)
-        if reply.data or reply.transferred is not None or reply.status is not Status.GOOD:
-            return reply
-        # Whatever data-out there is beyond the parameter list is the residual.
-        wanted = cdb.get("parameter_list_length", 0) if reply.service is Service.COMPLETE else 0
-        return replace(reply, transferred=min(wanted, len(request.data_out)))
-
     async def _on_medium(self, command: Command, request: Request, execute: Executor) -> Reply:
         exclusion = self._state.exclusion
         alone = command.access is Access.EXCLUSIVE
         async with exclusion.exclusive() if alone else exclusion.shared():
             # Asked here, not before: another nexus may have preempted this one while it waited.
             refused = reserving.conflict(self._state, command, request)
-            refused = refused or power.not_ready(self._state)
+            refused = refused or self._state.not_ready()
             # The executor checks the rest, write protection too, so that both roads answer alike.
             return refused or await execute(request)
 

@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vhost_pvscsi.devices.primary import (
+    diagnostics,
+    identifying,
+    modes,
+    ports,
+    readiness,
+    report,
+    reserving,
+)
 from vhost_pvscsi.scsi import opcodes
 from vhost_pvscsi.scsi.codes import (
     MaintenanceIn,
@@ -17,20 +26,7 @@ from vhost_pvscsi.scsi.codes import (
 )
 from vhost_pvscsi.scsi.command import Access, Command, CommandSet
 
-from . import (
-    blocks,
-    copying,
-    diagnostics,
-    identifying,
-    inquiry,
-    logs,
-    modes,
-    ports,
-    power,
-    provisioning,
-    report,
-    reserving,
-)
+from . import blocks, copying, defects, inquiry, logs, power, provisioning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,15 +39,15 @@ SET_IDENTIFYING_INFORMATION = opcodes.command(
 
 #: Everything that is not the medium's, one function each.
 HANDLERS: Mapping[Command, Handler] = {
-    opcodes.command(Opcode.TEST_UNIT_READY): power.test_unit_ready,
-    opcodes.command(Opcode.REQUEST_SENSE): power.request_sense,
+    opcodes.command(Opcode.TEST_UNIT_READY): readiness.test_unit_ready,
+    opcodes.command(Opcode.REQUEST_SENSE): readiness.request_sense,
     opcodes.command(Opcode.INQUIRY): inquiry.inquiry,
     opcodes.command(Opcode.MODE_SELECT_6): modes.mode_select_6,
     opcodes.command(Opcode.MODE_SENSE_6): modes.mode_sense_6,
     opcodes.command(Opcode.START_STOP_UNIT): power.start_stop_unit,
     opcodes.command(Opcode.RECEIVE_DIAGNOSTIC_RESULTS): diagnostics.receive_diagnostic_results,
     opcodes.command(Opcode.SEND_DIAGNOSTIC): diagnostics.send_diagnostic,
-    opcodes.command(Opcode.PREVENT_ALLOW_MEDIUM_REMOVAL): power.prevent_allow,
+    opcodes.command(Opcode.PREVENT_ALLOW_MEDIUM_REMOVAL): readiness.prevent_allow,
     opcodes.command(Opcode.READ_CAPACITY_10): blocks.read_capacity_10,
     opcodes.command(Opcode.SEEK_10): blocks.seek_10,
     opcodes.command(Opcode.MODE_SELECT_10): modes.mode_select_10,
@@ -77,8 +73,8 @@ HANDLERS: Mapping[Command, Handler] = {
     opcodes.command(
         Opcode.MAINTENANCE_IN, MaintenanceIn.REPORT_SUPPORTED_TASK_MANAGEMENT_FUNCTIONS
     ): report.report_task_management,
-    opcodes.command(Opcode.READ_DEFECT_DATA_10): report.read_defect_data_10,
-    opcodes.command(Opcode.READ_DEFECT_DATA_12): report.read_defect_data_12,
+    opcodes.command(Opcode.READ_DEFECT_DATA_10): defects.read_defect_data_10,
+    opcodes.command(Opcode.READ_DEFECT_DATA_12): defects.read_defect_data_12,
     opcodes.command(Opcode.RESERVE_6): reserving.reserve,
     opcodes.command(Opcode.RELEASE_6): reserving.release,
     opcodes.command(Opcode.RESERVE_10): reserving.reserve,

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vhost_pvscsi.devices.primary.parameters import MOST_SENSE
+from vhost_pvscsi.devices.primary.state import truncated
 from vhost_pvscsi.scsi import copy_results, pages, target_ports
 from vhost_pvscsi.scsi.pages import Vpd
 from vhost_pvscsi.scsi.sense import invalid_field
-
-from .parameters import MOST_SENSE
-from .state import DiskState, truncated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from vhost_pvscsi.scsi.cdb import Cdb
     from vhost_pvscsi.scsi.request import Reply, Request
+
+    from .state import DiskState
 
 _PERIPHERAL = pages.Qualifier.CONNECTED << 5 | pages.DeviceType.DISK
 

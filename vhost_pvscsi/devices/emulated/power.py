@@ -1,4 +1,4 @@
-"""Readiness of the emulated disk: sense, start, stop, removal."""
+"""START STOP UNIT of the emulated disk."""
 
 from __future__ import annotations
 
@@ -9,46 +9,16 @@ from vhost_pvscsi.scsi import sense
 from vhost_pvscsi.scsi.request import Reply, Request
 
 from . import removal
-from .state import DiskState, truncated
 
 if TYPE_CHECKING:
     from vhost_pvscsi.scsi.cdb import Cdb
-    from vhost_pvscsi.scsi.sense import SenseCode
+
+    from .state import DiskState
 
 log = logging.getLogger(__name__)
 
 #: POWER CONDITION values that START STOP UNIT has here: START_VALID and ACTIVE.
 _START_VALID, _ACTIVE = 0x0, 0x1
-
-
-def not_ready(disk: DiskState) -> Reply | None:
-    """The refusal of a command that needs a medium and a started unit, if it has none."""
-    code = _unreadiness(disk)
-    return sense.check_condition(code) if code is not None else None
-
-
-def _unreadiness(disk: DiskState) -> SenseCode | None:
-    if disk.removal.ejected:
-        return sense.MEDIUM_NOT_PRESENT
-    return sense.INITIALIZING_COMMAND_REQUIRED if disk.stopped else None
-
-
-async def test_unit_ready(disk: DiskState, request: Request, cdb: Cdb) -> Reply:
-    """Answer TEST UNIT READY (SPC-5, "TEST UNIT READY command")."""
-    del request, cdb
-    return not_ready(disk) or Reply()
-
-
-async def request_sense(disk: DiskState, request: Request, cdb: Cdb) -> Reply:
-    """Answer REQUEST SENSE: a unit attention, which this clears, or the state of the unit.
-
-    SPC-5, "REQUEST SENSE command"; SAM-5 5.14.
-    """
-    code = await disk.attentions.take(request.nexus)
-    if code is None:
-        code = _unreadiness(disk) or sense.NO_ADDITIONAL_SENSE
-    build = sense.descriptor if cdb["desc"] else sense.fixed
-    return truncated(build(code), cdb)
 
 
 async def start_stop_unit(disk: DiskState, request: Request, cdb: Cdb) -> Reply:
@@ -109,21 +79,4 @@ async def _flushed(disk: DiskState) -> Reply:
         except OSError as error:
             log.error("%s: flush on stop failed: %s", disk.identity.serial, error)  # noqa: TRY400
             return sense.check_condition(sense.WRITE_ERROR)
-    return Reply()
-
-
-async def prevent_allow(disk: DiskState, request: Request, cdb: Cdb) -> Reply:
-    """Answer PREVENT ALLOW MEDIUM REMOVAL (SBC-4, that command), for the nexus that sends it.
-
-    It is accepted where the medium cannot be removed anyway.
-    """
-    if cdb["prevent"] > 1:
-        # 10b and 11b are obsolete: they spoke of a changer.
-        where = cdb.field("prevent")
-        return sense.invalid_field(where.byte, where.top_bit)
-    async with disk.removal.changing:
-        if cdb["prevent"] and disk.geometry.removable:
-            disk.removal.preventing.add(request.nexus)
-        else:
-            disk.removal.allow(request.nexus)
     return Reply()

@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vhost_pvscsi.devices.allocation import Run, Runs
+from vhost_pvscsi.devices.primary import removal
+from vhost_pvscsi.devices.primary.state import truncated
 from vhost_pvscsi.scsi import lba_status, sense
 from vhost_pvscsi.scsi.lba_status import REPORT_TYPES, Completion, LbaStatus, ProvisioningStatus
 from vhost_pvscsi.scsi.sense import invalid_field
 
-from . import removal
-from .state import DiskState, truncated
-
 if TYPE_CHECKING:
     from vhost_pvscsi.scsi.cdb import Cdb
     from vhost_pvscsi.scsi.request import Reply, Request
+
+    from .state import DiskState
 
 #: Descriptors of one reply, and runs looked for: a file may have a hole at every other block,
 #: and each costs a system call. An initiator goes on after the last one.

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from vhost_pvscsi.devices.attention import Attentions
-from vhost_pvscsi.devices.gates import Cause, Gates
-from vhost_pvscsi.devices.reservations import Reservations, restored
-from vhost_pvscsi.errors import DeviceError
-from vhost_pvscsi.scsi.cdb import Cdb
-from vhost_pvscsi.scsi.request import Reply, Request
+from vhost_pvscsi.devices.gates import Cause
+from vhost_pvscsi.devices.primary.state import Handler as PrimaryHandler
+from vhost_pvscsi.devices.primary.state import UnitState
+from vhost_pvscsi.scsi import mode, sense
 
+from . import settings
 from .copies import Copies
 from .exclusion import Exclusion
-from .parameters import ModeParameters
-from .removal import Removal
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
     from concurrent.futures import Executor
 
     from vhost_pvscsi.devices.allocation import FindRuns
@@ -26,12 +22,10 @@ if TYPE_CHECKING:
     from vhost_pvscsi.devices.presentation import Presentation
     from vhost_pvscsi.medium import Medium
     from vhost_pvscsi.scsi.command import CommandSet
+    from vhost_pvscsi.scsi.request import Reply
+    from vhost_pvscsi.scsi.sense import SenseCode
 
     from .description import DiskGeometry, DiskIdentity
-
-
-#: The name of persistent reservations in nonvolatile memory.
-RESERVATIONS = "reservations"
 
 
 class Reached(NamedTuple):
@@ -41,8 +35,8 @@ class Reached(NamedTuple):
     shown: Presentation
 
 
-class DiskState:
-    """Identity, geometry, power state, unit attentions and reservations of one disk."""
+class DiskState(UnitState):
+    """What a disk has besides: its blocks, copies, what runs alone."""
 
     def __init__(
         self,
@@ -57,67 +51,61 @@ class DiskState:
         copy_threads: Executor | None = None,
         find_runs: FindRuns | None = None,
     ) -> None:
-        self.identity = identity
+        super().__init__(identity, commands, settings.definitions(geometry), memory)
         self.geometry = geometry
-        self.commands = commands
         self.flush = flush  #: makes all writes stable; None: there is nothing to do
-        self.memory = memory  #: what outlives the daemon; None: nothing does
         self.neighbours = neighbours  #: the disks that a nexus reaches, this one too, for copies
         self.copies = Copies(copy_threads)
         self.find_runs = find_runs  #: finds the holes of the medium; None: it has none
-        self.modes = ModeParameters(geometry, memory)
-        #: Orders changes of mode parameters.
-        self.mode_lock = asyncio.Lock()
         self.medium = medium  #: the engine's half of the disk
         self.switch_medium()
-        self.gates = Gates()
-        self.attentions = Attentions(self._attention_changed)
-        self.stopped = False
-        self.removal = Removal()
         self.exclusion = Exclusion(lambda shut: self.gates.turn_all(Cause.EXCLUSIVE, shut))
-        self.reservations = _kept_reservations(memory)
-        #: Orders their changes, so that gates and `reservations` agree.
-        self.reserving = asyncio.Lock()
-        # Orders one START STOP UNIT against another, so that gates and `stopped` agree.
-        self._power = asyncio.Lock()
 
     def switch_medium(self) -> None:
         """Have the engine act on the mode parameters that concern it."""
         if self.medium is not None:
-            self.medium.set_sync_writes(not self.modes.write_cache)
+            self.medium.set_sync_writes(not self.write_cache)
             self.medium.set_descriptor_sense(self.modes.descriptor_sense)
 
-    async def set_stopped(self, stopped: bool) -> None:
-        """Stop or start the unit. It is stopped only behind shut gates."""
-        async with self._power:
-            if stopped:
-                await self.gates.turn_all(Cause.STOPPED, True)
-                self.stopped = True
-            elif self.stopped:
-                self.stopped = False
-                await self.gates.turn_all(Cause.STOPPED, False)
+    @property
+    def write_cache(self) -> bool:
+        """WCE as it is now."""
+        return mode.WRITE_CACHE_ENABLE.read(self.modes.current[mode.CACHING])
 
-    async def _attention_changed(self, nexus: str, pending: bool) -> None:
-        await self.gates.turn(nexus, Cause.ATTENTION, pending)
+    @property
+    def removable(self) -> bool:
+        """Whether the medium can be taken out."""
+        return self.geometry.removable
 
+    def unreadiness(self) -> SenseCode | None:
+        """Why commands that need a medium are refused; None: they are not."""
+        if self.removal.ejected:
+            return sense.MEDIUM_NOT_PRESENT
+        return sense.INITIALIZING_COMMAND_REQUIRED if self.stopped else None
 
-def _kept_reservations(memory: UnitMemory | None) -> Reservations:
-    kept = memory.section(RESERVATIONS) if memory else None
-    if memory is None or kept is None:
-        return Reservations()
-    try:
-        return restored(kept)
-    except ValueError as error:
-        raise DeviceError(
-            f"{memory.path}: kept reservations cannot be read: {error}",
-            hint="move it away, and the unit starts with nothing saved",
-        ) from error
+    def mode_data(self, pages: bytes, *, described: bool, long_lba: bool) -> mode.ModeData:
+        """What MODE SENSE returns with these pages (SBC-4 6.5.1)."""
+        geometry = self.geometry
+        describe = mode.long_block_descriptor if long_lba else mode.short_block_descriptor
+        descriptor = describe(geometry.blocks, geometry.block_size) if described else b""
+        protected = mode.WRITE_PROTECTED if geometry.read_only else 0
+        return mode.ModeData(protected | mode.DPO_FUA, descriptor, pages)
+
+    def wrong_settings(self, listed: mode.ParameterList) -> Reply | None:
+        """What is wrong with header and block descriptor of a MODE SELECT list."""
+        return settings.wrong_descriptor(self.geometry, listed)
+
+    async def put_in_force(
+        self, pages: Mapping[mode.PageKey, bytes], listed: mode.ParameterList | None = None
+    ) -> bool:
+        """Make pages current; a descriptor changes nothing."""
+        del listed
+        return await settings.put_in_force(self, pages)
+
+    def settings(self) -> object:
+        """Header and block descriptor say nothing that MODE SELECT changes."""
+        return None
 
 
 #: One command: the disk, the request, its CDB's values.
-Handler: TypeAlias = Callable[[DiskState, Request, Cdb], Awaitable[Reply]]
-
-
-def truncated(data: bytes, cdb: Cdb) -> Reply:
-    """Answer GOOD with data cut to the allocation length (SPC-5, "Allocation length")."""
-    return Reply(data=data[: cdb["allocation_length"]])
+Handler: TypeAlias = PrimaryHandler[DiskState]

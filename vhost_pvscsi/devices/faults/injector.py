@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 from vhost_pvscsi.devices.gates import Cause, Gates
 
 from .strike import Strike
-from .subject import Subject, can_be_corrupt, can_be_short, subject_of
+from .subject import DISK_COMMANDS, Subject, can_be_corrupt, can_be_short, subject_of
 from .trigger import Trigger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from vhost_pvscsi.medium import Medium
+    from vhost_pvscsi.scsi.command import CommandSet
     from vhost_pvscsi.scsi.request import Request
 
     from .blocks import Geometry
@@ -46,9 +47,11 @@ class Faults:
         geometry: Callable[[], Geometry],
         medium: Medium | None = None,
         rules: Iterable[Rule] = (),
+        known: CommandSet = DISK_COMMANDS,
     ) -> None:
-        """Begin with rules, before the unit is connected anywhere."""
+        """Begin with rules, before the unit is connected anywhere; it has the `known` commands."""
         self._gates = gates
+        self._known = known
         self._geometry = geometry
         self._medium = medium
         self._triggers = [Trigger(rule) for rule in rules]
@@ -97,7 +100,7 @@ class Faults:
         """
         if not self._live:
             return None
-        subject = subject_of(request.cdb)
+        subject = subject_of(request.cdb, self._known)
         geometry = self._geometry()
         # All of them count, also behind the one that acts.
         due = [

@@ -15,7 +15,8 @@ from .rule import Extent
 if TYPE_CHECKING:
     from vhost_pvscsi.scsi.names import CommandKeys
 
-_KNOWN = CommandSet(opcodes.TABLE)
+#: What a disk answers.
+DISK_COMMANDS = CommandSet(opcodes.TABLE)
 
 #: The field that counts blocks, by the name the table has for it.
 _COUNTS = ("transfer_length", "number_of_blocks")
@@ -79,9 +80,9 @@ class Subject:
         return self.command is not None and self.command.direction is Direction.OUT
 
 
-def subject_of(cdb: bytes) -> Subject:
+def subject_of(cdb: bytes, known: CommandSet = DISK_COMMANDS) -> Subject:
     """Look at a CDB; whatever is in it, this is an answer."""
-    found = _KNOWN.find(cdb)
+    found = known.find(cdb)
     command = found if isinstance(found, Command) else None
     action = service_action(cdb)
     if command is None or len(cdb) < command.length or not has_blocks(command):

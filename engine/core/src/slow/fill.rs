@@ -43,6 +43,6 @@ pub fn discard(medium: &Medium, offset: u64, length: u64, ended: &AtomicBool) ->
             pages.discard(offset as usize, length as usize);
             Ok(())
         }
-        Store::Null => Ok(()),
+        Store::Null | Store::Tape(_) => Ok(()),
     }
 }

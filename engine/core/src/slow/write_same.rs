@@ -42,6 +42,6 @@ pub fn write_same(medium: &Medium, asked: Fill, buffers: &Buffers, ended: &Atomi
 fn zero_range(medium: &Medium, offset: u64, length: u64) -> bool {
     match &medium.store {
         Store::File(file) => file.zero_range(offset, length).is_ok(),
-        Store::Ram(_) | Store::Null => false,
+        Store::Ram(_) | Store::Null | Store::Tape(_) => false,
     }
 }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use vmm_sys_util::epoll::EventSet;
 
 use super::{Worker, FIRST_QUEUE};
-use crate::cdb;
 use crate::error::RingFault;
 use crate::gate::Gate;
 use crate::mailbox::{Event, NewQueue, Order, QueueKind, Selector, Ticket};
@@ -64,6 +63,7 @@ impl Worker {
                     let slot = &mut queue.slots[slot_id];
                     if slot.holder == Holder::Upcall && queue.kind == QueueKind::Request {
                         slot.ordered = true;
+                        slot.access = medium.access(cdb[0]);
                         slot.medium = Some(medium);
                         slot.cdb = cdb;
                         match slot.mark {
@@ -153,7 +153,7 @@ impl Worker {
                 let stopped = slot.short
                     && slot.mapping == mapping
                     && slot.holder != Holder::Nobody
-                    && cdb::access(slot.cdb[0]).is_some_and(|access| Gate::stops(bits, access));
+                    && slot.access.is_some_and(|access| Gate::stops(bits, access));
                 if stopped {
                     slot.tickets.push(Arc::clone(&ticket));
                 }

@@ -9,6 +9,7 @@ use super::Worker;
 use crate::cdb;
 use crate::counters::add;
 use crate::error::RingFault;
+use crate::gate::Access;
 use crate::mailbox::{Event, QueueKind};
 use crate::map::Map;
 use crate::medium::Medium;
@@ -18,7 +19,6 @@ use crate::queue::Queue;
 use crate::slot::{Asks, Holder, Slot};
 use crate::step::{Slow, Step};
 use crate::store::Store;
-use crate::transfer::Transfer;
 use crate::uring::Uring;
 
 impl Worker {
@@ -46,19 +46,21 @@ impl Worker {
         slot.generation = map.map_or(0, |map| map.generation);
         slot.mapping = entry.map_or(0, |entry| entry.mapping);
         slot.protected = entry.is_some_and(|entry| entry.protected);
+        let opcode = slot.cdb[0];
+        let medium = entry.and_then(|entry| entry.medium.as_ref());
+        slot.access = medium.map_or_else(|| cdb::access(opcode), |medium| medium.access(opcode));
         if let Some(entry) = entry {
             entry.tally.begin(self.index);
             slot.tally = Some(Arc::clone(&entry.tally));
             slot.taken = Some(self.now);
         }
-        if slot.again && !(entry.is_some_and(|entry| entry.medium.is_some()) && repeats(slot)) {
+        if slot.again && !medium.is_some_and(|medium| repeats(medium, slot)) {
             // It may have been carried out already, and once more would be once too often.
             self.finish(id, queue, slot_id, Outcome::of(Service::Failure));
             return;
         }
-        let opcode = slot.cdb[0];
         let short = entry.is_some_and(|entry| entry.short_road.contains(opcode));
-        if let (true, Some(entry), Some(access)) = (short, entry, cdb::access(opcode)) {
+        if let (true, Some(entry), Some(access)) = (short, entry, slot.access) {
             if let (true, Some(medium)) = (entry.gate.lets(access), &entry.medium) {
                 slot.short = true;
                 slot.medium = Some(Arc::clone(medium));
@@ -89,6 +91,10 @@ impl Worker {
         let step = medium.begin(&slot.cdb, &slot.chain, slot.protected);
         match step {
             Step::Finished(outcome) => {
+                // Somebody may have come meanwhile who waits for a tape's turn.
+                if let Some(next) = medium.drive().and_then(|drive| drive.turn.next()) {
+                    self.shared.pool.post(next);
+                }
                 slot.medium = Some(medium);
                 self.finish(id, queue, slot_id, outcome);
             }
@@ -185,16 +191,27 @@ impl Worker {
         slot.holder = Holder::Pool;
         let ended = Arc::new(AtomicBool::new(false));
         slot.ended = Some(Arc::clone(&ended));
-        let reading = matches!(work, Slow::Transfer(Transfer { write: false, .. }));
+        let reading = match work {
+            Slow::Transfer(transfer) => !transfer.write,
+            Slow::Tape { .. } => slot.access == Some(Access::Read),
+            _ => false,
+        };
         let buffers = if reading { &slot.chain.data_in } else { &slot.chain.data_out };
-        self.shared.pool.post(Job {
+        let job = Job {
             token,
             work,
-            medium,
+            medium: Arc::clone(&medium),
             buffers: buffers.duplicate(),
             ended,
             reply: Arc::clone(&self.mailbox),
-        });
+        };
+        let now = match (work, medium.drive()) {
+            (Slow::Tape { first: false, .. }, Some(drive)) => drive.turn.queue(job),
+            _ => Some(job),
+        };
+        if let Some(job) = now {
+            self.shared.pool.post(job);
+        }
     }
 
     pub(super) fn failed(&mut self, id: usize, queue: &mut Queue, slot_id: usize, errno: i32) {
@@ -234,7 +251,7 @@ impl Worker {
             return;
         }
         queue.answer(slot_id, &outcome);
-        let access = cdb::access(queue.slots[slot_id].cdb[0]);
+        let access = queue.slots[slot_id].access;
         queue.count(access, slot_id, &outcome);
         let slot = &queue.slots[slot_id];
         if let Some(tally) = &slot.tally {
@@ -327,9 +344,9 @@ impl Worker {
 /// Operation code of COMPARE AND WRITE: what it finds the second time is what it wrote.
 const COMPARE_AND_WRITE: u8 = 0x89;
 
-/// Whether a command may be done twice without harm.
-fn repeats(slot: &Slot) -> bool {
-    slot.cdb[0] != COMPARE_AND_WRITE && cdb::access(slot.cdb[0]).is_some()
+/// Whether a command may be done twice without harm. None of a tape may: it would be done elsewhere.
+fn repeats(medium: &Medium, slot: &Slot) -> bool {
+    slot.cdb[0] != COMPARE_AND_WRITE && slot.access.is_some() && medium.drive().is_none()
 }
 
 fn moved_on(slot: &mut Slot, moved: u64) {

@@ -1,4 +1,4 @@
-"""Identifying information of the emulated disk: what its users call it."""
+"""Identifying information of an emulated unit: what its users call it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vhost_pvscsi.scsi.identifying import MOST, InformationType
 from vhost_pvscsi.scsi.request import Reply, Request, Service
 from vhost_pvscsi.scsi.sense import invalid_field
 
-from .state import DiskState, truncated
+from .state import UnitState, truncated
 
 if TYPE_CHECKING:
     from vhost_pvscsi.scsi.cdb import Cdb
@@ -18,43 +18,43 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-async def report_identifying_information(disk: DiskState, request: Request, cdb: Cdb) -> Reply:
+async def report_identifying_information(unit: UnitState, request: Request, cdb: Cdb) -> Reply:
     """Answer REPORT IDENTIFYING INFORMATION (SPC-5, that command); nothing was set: no bytes."""
     del request
     kind = cdb["information_type"]
     if kind == InformationType.SUPPORTED:
         # What cannot outlive the daemon cannot be set.
-        return truncated(identifying.report_supported(MOST if disk.memory else {}), cdb)
+        return truncated(identifying.report_supported(MOST if unit.memory else {}), cdb)
     if kind not in MOST:
         return _unknown(cdb)
-    return truncated(identifying.report(_known(disk, kind)), cdb)
+    return truncated(identifying.report(_known(unit, kind)), cdb)
 
 
-async def set_identifying_information(disk: DiskState, request: Request, cdb: Cdb) -> Reply:
+async def set_identifying_information(unit: UnitState, request: Request, cdb: Cdb) -> Reply:
     """Answer SET IDENTIFYING INFORMATION (SPC-5, that command); no bytes forget what was set."""
     kind, length = cdb["information_type"], cdb["parameter_list_length"]
-    if kind not in MOST or disk.memory is None:
+    if kind not in MOST or unit.memory is None:
         return _unknown(cdb)
     if length > MOST[InformationType(kind)]:
         return invalid_field(cdb.field("parameter_list_length").byte)
     if len(request.data_out) < length:
         return Reply(service=Service.OVERRUN)
     given = request.data_out[:length]
-    if given == _known(disk, kind):
+    if given == _known(unit, kind):
         return Reply()
     try:
-        await disk.memory.keep(_section(kind), given.hex() or None)
+        await unit.memory.keep(_section(kind), given.hex() or None)
     except OSError as error:
         log.error(  # noqa: TRY400
-            "%s: identifying information was not kept: %s", disk.identity.serial, error
+            "%s: identifying information was not kept: %s", unit.identity.serial, error
         )
         return sense.check_condition(sense.INTERNAL_TARGET_FAILURE)
-    await disk.attentions.establish(sense.DEVICE_IDENTIFIER_CHANGED, but=request.nexus)
+    await unit.attentions.establish(sense.DEVICE_IDENTIFIER_CHANGED, but=request.nexus)
     return Reply()
 
 
-def _known(disk: DiskState, kind: int) -> bytes:
-    kept = disk.memory.section(_section(kind)) if disk.memory else None
+def _known(unit: UnitState, kind: int) -> bytes:
+    kept = unit.memory.section(_section(kind)) if unit.memory else None
     try:
         return bytes.fromhex(kept)[: MOST[InformationType(kind)]] if isinstance(kept, str) else b""
     except ValueError:

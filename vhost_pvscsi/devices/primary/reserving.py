@@ -1,4 +1,4 @@
-"""Reservations of the emulated disk: its commands, and the gates that go with them."""
+"""Reservations of an emulated unit: its commands, and the gates that go with them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vhost_pvscsi.scsi.persistent import MoveList, ParameterList
 from vhost_pvscsi.scsi.request import Reply, Request, Service, Status
 from vhost_pvscsi.scsi.sense import invalid_parameter
 
-from .state import RESERVATIONS, DiskState, truncated
+from .state import RESERVATIONS, UnitState, truncated
 
 if TYPE_CHECKING:
     from vhost_pvscsi.scsi.cdb import Cdb
@@ -33,10 +33,10 @@ CONFLICT = Reply(status=Status.RESERVATION_CONFLICT)
 _REGISTERING = {PersistentOut.REGISTER, PersistentOut.REGISTER_AND_IGNORE}
 
 
-def conflict(disk: DiskState, command: Command, request: Request) -> Reply | None:
+def conflict(unit: UnitState, command: Command, request: Request) -> Reply | None:
     """The refusal of a command that another nexus' reservation stops (SPC-5 5.14.1)."""
     barrier = command.barrier_of(request.cdb)
-    return CONFLICT if disk.reservations.stops(request.nexus, barrier) else None
+    return CONFLICT if unit.reservations.stops(request.nexus, barrier) else None
 
 
 def shut_for(now: Reservations, nexus: str) -> bool:
@@ -44,81 +44,81 @@ def shut_for(now: Reservations, nexus: str) -> bool:
     return now.stops(nexus, Barrier.WRITE)
 
 
-async def _apply(disk: DiskState, decide: Decide, *, abort: bool = False) -> Reply | Refusal:
+async def _apply(unit: UnitState, decide: Decide, *, abort: bool = False) -> Reply | Refusal:
     """Decide on what stands now, shut gates, change, open gates, tell."""
-    async with disk.reserving:
-        verdict = decide(disk.reservations)
+    async with unit.reserving:
+        verdict = decide(unit.reservations)
         if isinstance(verdict, Refusal):
             return CONFLICT if verdict is Refusal.CONFLICT else verdict
-        if not await _keep(disk, verdict.after):
+        if not await _keep(unit, verdict.after):
             return sense.check_condition(sense.INTERNAL_TARGET_FAILURE)
-        await _put_in_force(disk, verdict, abort=abort)
+        await _put_in_force(unit, verdict, abort=abort)
         for nexus, code in verdict.attentions:
-            await disk.attentions.establish(code, nexus=nexus)
+            await unit.attentions.establish(code, nexus=nexus)
     return Reply()
 
 
-async def _keep(disk: DiskState, after: Reservations) -> bool:
+async def _keep(unit: UnitState, after: Reservations) -> bool:
     """Keep what outlives the daemon (APTPL), before it is in force; False: it cannot be."""
-    if disk.memory is None or not (after.persists or disk.reservations.persists):
+    if unit.memory is None or not (after.persists or unit.reservations.persists):
         return True
     try:
-        await disk.memory.keep(RESERVATIONS, reservations.dumped(after) if after.persists else None)
+        await unit.memory.keep(RESERVATIONS, reservations.dumped(after) if after.persists else None)
     except OSError as error:
-        log.error("%s: reservations were not kept: %s", disk.identity.serial, error)  # noqa: TRY400
+        log.error("%s: reservations were not kept: %s", unit.identity.serial, error)  # noqa: TRY400
         return False
     return True
 
 
-async def _put_in_force(disk: DiskState, change: Change, *, abort: bool) -> None:
+async def _put_in_force(unit: UnitState, change: Change, *, abort: bool) -> None:
     after = change.after
     try:
         shutting = [
-            disk.gates.turn(nexus, Cause.RESERVATION, True)
-            for nexus in disk.gates.nexuses
+            unit.gates.turn(nexus, Cause.RESERVATION, True)
+            for nexus in unit.gates.nexuses
             if shut_for(after, nexus)
         ]
         # Commands in flight go on, as if they had come before (SPC-5 5.14.1); those that are to
         # be aborted end only now, when no other can follow them.
         await asyncio.gather(*shutting)
-        ending = [disk.gates.end_commands(nexus) for nexus in change.preempted if abort]
+        ending = [unit.gates.end_commands(nexus) for nexus in change.preempted if abort]
         await asyncio.gather(*ending)
         for nexus in change.preempted if abort else ():
             # SPC-5 5.14.11.5: it ends what they prevented, too.
-            disk.removal.allow(nexus)
-        disk.reservations = after
+            unit.removal.allow(nexus)
+        unit.reservations = after
     finally:
         # Also where a task management function has ended this command half-way.
-        for nexus in disk.gates.nexuses:
-            if not shut_for(disk.reservations, nexus):
-                await disk.gates.turn(nexus, Cause.RESERVATION, False)
+        for nexus in unit.gates.nexuses:
+            if not shut_for(unit.reservations, nexus):
+                await unit.gates.turn(nexus, Cause.RESERVATION, False)
 
 
-async def nexus_lost(disk: DiskState, nexus: str | None) -> bool:
+async def nexus_lost(unit: UnitState, nexus: str | None) -> bool:
     """Give up what RESERVE took, of one nexus or of any; True: something was (SPC-2 5.5.1)."""
-    if disk.reservations.reserved_by is None or nexus not in {None, disk.reservations.reserved_by}:
+    if unit.reservations.reserved_by is None or nexus not in {None, unit.reservations.reserved_by}:
         return False
-    holder = disk.reservations.reserved_by
-    await _apply(disk, lambda now: reservations.release_unit(now, holder))
+    holder = unit.reservations.reserved_by
+    await _apply(unit, lambda now: reservations.release_unit(now, holder))
     return True
 
 
-async def reserve(disk: DiskState, request: Request, cdb: Cdb) -> Reply:
+async def reserve(unit: UnitState, request: Request, cdb: Cdb) -> Reply:
     """Answer RESERVE(6) and (10) (SPC-2 7.21)."""
     del cdb
-    return _said(await _apply(disk, lambda now: reservations.reserve_unit(now, request.nexus)))
+    return _said(await _apply(unit, lambda now: reservations.reserve_unit(now, request.nexus)))
 
 
-async def release(disk: DiskState, request: Request, cdb: Cdb) -> Reply:
+async def release(unit: UnitState, request: Request, cdb: Cdb) -> Reply:
     """Answer RELEASE(6) and (10) (SPC-2 7.16)."""
     del cdb
-    return _said(await _apply(disk, lambda now: reservations.release_unit(now, request.nexus)))
+    return _said(await _apply(unit, lambda now: reservations.release_unit(now, request.nexus)))
 
 
-async def persistent_in(disk: DiskState, request: Request, cdb: Cdb) -> Reply:
+async def persistent_in(unit: UnitState, request: Request, cdb: Cdb) -> Reply:
     """Answer PERSISTENT RESERVE IN (SPC-5 6.15)."""
     del request
-    now = disk.reservations
+    now = unit.reservations
     if now.reserved_by is not None:
         return CONFLICT  # SPC-2 5.5.2: from the one who reserved it, too
     match cdb["service_action"]:
@@ -128,16 +128,16 @@ async def persistent_in(disk: DiskState, request: Request, cdb: Cdb) -> Reply:
             data = persistent.reservation(now.generation, now.type, now.holder_key)
         case PersistentIn.REPORT_CAPABILITIES:
             data = persistent.capabilities(
-                can_persist=disk.memory is not None, persists=now.persists
+                can_persist=unit.memory is not None, persists=now.persists
             )
         case _:
             data = persistent.full_status(now.generation, now.registrations)
     return truncated(data, cdb)
 
 
-async def persistent_out(disk: DiskState, request: Request, cdb: Cdb) -> Reply:
+async def persistent_out(unit: UnitState, request: Request, cdb: Cdb) -> Reply:
     """Answer PERSISTENT RESERVE OUT (SPC-5 6.16)."""
-    if disk.reservations.reserved_by is not None:
+    if unit.reservations.reserved_by is not None:
         return CONFLICT
     length = cdb["parameter_list_length"]
     if not persistent.LIST_LENGTH <= length <= persistent.MOST_LIST_LENGTH:
@@ -146,16 +146,16 @@ async def persistent_out(disk: DiskState, request: Request, cdb: Cdb) -> Reply:
         return Reply(service=Service.OVERRUN)
     given = request.data_out[:length]
     if cdb["service_action"] == PersistentOut.REGISTER_AND_MOVE:
-        decide = _moving(disk, request.nexus, given)
+        decide = _moving(unit, request.nexus, given)
     else:
-        decide = _deciding(disk, request.nexus, given, cdb)
+        decide = _deciding(unit, request.nexus, given, cdb)
     if isinstance(decide, Reply):
         return decide
     abort = cdb["service_action"] == PersistentOut.PREEMPT_AND_ABORT
-    return _said(await _apply(disk, decide, abort=abort), cdb)
+    return _said(await _apply(unit, decide, abort=abort), cdb)
 
 
-def _deciding(disk: DiskState, nexus: str, data: bytes, cdb: Cdb) -> Decide | Reply:
+def _deciding(unit: UnitState, nexus: str, data: bytes, cdb: Cdb) -> Decide | Reply:
     """What a service action with the basic parameter list decides."""
     action = PersistentOut(cdb["service_action"])
     given = ParameterList.parse(data[: persistent.LIST_LENGTH])
@@ -164,9 +164,9 @@ def _deciding(disk: DiskState, nexus: str, data: bytes, cdb: Cdb) -> Decide | Re
         return invalid_parameter(persistent.FLAGS_BYTE, persistent.SPEC_I_PT)
     # APTPL and ALL_TG_PT mean nothing to the others, and are ignored (SPC-5 6.16.2).
     persists = registering and given.has(persistent.APTPL)
-    if persists and disk.memory is None:
+    if persists and unit.memory is None:
         return invalid_parameter(persistent.FLAGS_BYTE, persistent.APTPL)
-    others = _others(disk, given, data[persistent.LIST_LENGTH :])
+    others = _others(unit, given, data[persistent.LIST_LENGTH :])
     if isinstance(others, Reply):
         return others
     key, other, scope, type_ = given.key, given.action_key, cdb["scope"], cdb["type"]
@@ -191,17 +191,17 @@ def _deciding(disk: DiskState, nexus: str, data: bytes, cdb: Cdb) -> Decide | Re
     return decide
 
 
-def _moving(disk: DiskState, nexus: str, data: bytes) -> Decide | Reply:
+def _moving(unit: UnitState, nexus: str, data: bytes) -> Decide | Reply:
     """What REGISTER AND MOVE decides (SPC-5 6.16.4)."""
     given = MoveList.parse(data)
     if given is None:
         return sense.check_condition(sense.PARAMETER_LIST_LENGTH_ERROR)
     persists = given.has(persistent.MOVE_APTPL)
-    if persists and disk.memory is None:
+    if persists and unit.memory is None:
         return invalid_parameter(persistent.MOVE_FLAGS_BYTE, persistent.MOVE_APTPL)
     if given.port != persistent.TARGET_PORT:
         return invalid_parameter(persistent.PORT_BYTE)
-    target = _nexus_of(disk, given.transport_id)
+    target = _nexus_of(unit, given.transport_id)
     if target is None:
         return invalid_parameter(persistent.LIST_LENGTH)
     return lambda now: reservations.move(
@@ -215,20 +215,20 @@ def _moving(disk: DiskState, nexus: str, data: bytes) -> Decide | Reply:
     )
 
 
-def _others(disk: DiskState, given: ParameterList, data: bytes) -> tuple[str, ...] | Reply:
+def _others(unit: UnitState, given: ParameterList, data: bytes) -> tuple[str, ...] | Reply:
     """The nexuses whose TransportIDs follow the basic list, with SPEC_I_PT (SPC-5 6.16.3)."""
     ports = persistent.listed_ports(data) if given.has(persistent.SPEC_I_PT) else []
     if ports is None or (data and not given.has(persistent.SPEC_I_PT)):
         return sense.check_condition(sense.PARAMETER_LIST_LENGTH_ERROR)
-    found = [_nexus_of(disk, port) for port in ports]
+    found = [_nexus_of(unit, port) for port in ports]
     if None in found:
         at = persistent.LIST_LENGTH + 4 + found.index(None) * persistent.TRANSPORT_ID_LENGTH
         return invalid_parameter(at)
     return tuple(nexus for nexus in found if nexus is not None)
 
 
-def _nexus_of(disk: DiskState, transport_id: bytes) -> str | None:
-    known = dict.fromkeys((*disk.gates.nexuses, *disk.reservations.keys))
+def _nexus_of(unit: UnitState, transport_id: bytes) -> str | None:
+    known = dict.fromkeys((*unit.gates.nexuses, *unit.reservations.keys))
     return next((nexus for nexus in known if persistent.transport_id(nexus) == transport_id), None)
 
 

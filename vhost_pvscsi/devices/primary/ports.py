@@ -1,4 +1,4 @@
-"""REPORT TARGET PORT GROUPS of the emulated disk: one port, always the best."""
+"""REPORT TARGET PORT GROUPS of an emulated unit: one port, always the best."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from vhost_pvscsi.scsi import target_ports
 from vhost_pvscsi.scsi.sense import invalid_field
 from vhost_pvscsi.scsi.target_ports import DataFormat
 
-from .state import DiskState, truncated
+from .state import UnitState, truncated
 
 if TYPE_CHECKING:
     from vhost_pvscsi.scsi.cdb import Cdb
     from vhost_pvscsi.scsi.request import Reply, Request
 
 
-async def report_target_port_groups(disk: DiskState, request: Request, cdb: Cdb) -> Reply:
+async def report_target_port_groups(unit: UnitState, request: Request, cdb: Cdb) -> Reply:
     """Answer REPORT TARGET PORT GROUPS (SPC-5, that command).
 
     Linux's scsi_dh_alua asks for the extended header, and by the other where that is refused.
     """
-    del disk, request
+    del unit, request
     if cdb["parameter_data_format"] not in set(DataFormat):
         where = cdb.field("parameter_data_format")
         return invalid_field(where.byte, where.top_bit)

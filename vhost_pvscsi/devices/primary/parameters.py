@@ -1,4 +1,4 @@
-"""The mode parameters of a disk as values: current, default, changeable, saved."""
+"""The mode parameters of a unit as values: current, default, changeable, saved."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from vhost_pvscsi.scsi import mode
 from vhost_pvscsi.scsi.mode import PageControl
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from vhost_pvscsi.devices.nonvolatile import UnitMemory
     from vhost_pvscsi.scsi.mode import PageDefinition, PageKey
 
-    from .description import DiskGeometry
 
 #: The name of the saved values in nonvolatile memory: page key in hexadecimal -> page.
 SECTION = "mode-pages"
@@ -24,27 +23,18 @@ MOST_SENSE = 96
 
 
 class ModeParameters:
-    """The mode pages of one disk.
+    """The mode pages of one unit.
 
     They are the unit's, shared by all nexuses (SPC-5 7.5.1). Without nonvolatile memory nothing
     can be saved, and no page says that it could.
     """
 
-    def __init__(self, geometry: DiskGeometry, memory: UnitMemory | None) -> None:
+    def __init__(self, definitions: Iterable[PageDefinition], memory: UnitMemory | None) -> None:
         """Begin with the saved values, or the default ones.
 
         Raises:
             DeviceError: what is saved is not of these pages.
         """
-        definitions = (
-            mode.error_recovery(),
-            mode.caching(
-                write_cache=geometry.write_cache, switchable=geometry.write_cache_switchable
-            ),
-            mode.control(),
-            mode.control_extension(most_sense=MOST_SENSE),
-            mode.informational_exceptions(),
-        )
         self.definitions: Mapping[PageKey, PageDefinition] = {d.key: d for d in definitions}
         self._memory = memory
         self._saved = self._restored()
@@ -54,11 +44,6 @@ class ModeParameters:
     def can_save(self) -> bool:
         """Whether there is nonvolatile memory."""
         return self._memory is not None
-
-    @property
-    def write_cache(self) -> bool:
-        """WCE as it is now."""
-        return mode.WRITE_CACHE_ENABLE.read(self.current[mode.CACHING])
 
     @property
     def descriptor_sense(self) -> bool:

@@ -1,4 +1,4 @@
-"""Diagnostics of the emulated disk: the default self-test, and the one page that is mandatory."""
+"""Diagnostics of an emulated unit: the default self-test, and the one page that is mandatory."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from vhost_pvscsi.scsi import sense
 from vhost_pvscsi.scsi.request import Reply, Request, Service
 from vhost_pvscsi.scsi.sense import invalid_field, invalid_parameter
 
-from .power import not_ready
-from .state import DiskState, truncated
+from .state import UnitState, truncated
 
 if TYPE_CHECKING:
     from vhost_pvscsi.scsi.cdb import Cdb
@@ -21,7 +20,7 @@ _SUPPORTED_PAGES = 0x00
 _HEAD = struct.Struct(">BxH")
 
 
-async def send_diagnostic(disk: DiskState, request: Request, cdb: Cdb) -> Reply:
+async def send_diagnostic(unit: UnitState, request: Request, cdb: Cdb) -> Reply:
     """Answer SEND DIAGNOSTIC (SPC-5, that command).
 
     The default self-test finds the unit as ready as TEST UNIT READY does; there are no others.
@@ -31,14 +30,14 @@ async def send_diagnostic(disk: DiskState, request: Request, cdb: Cdb) -> Reply:
         return invalid_field(where.byte, where.top_bit)
     length = cdb["parameter_list_length"]
     if cdb["selftest"]:
-        return invalid_field(cdb.field("parameter_list_length").byte) if length else _test(disk)
+        return invalid_field(cdb.field("parameter_list_length").byte) if length else _test(unit)
     if len(request.data_out) < length:
         return Reply(service=Service.OVERRUN)
     return _page_given(request.data_out[:length])
 
 
-def _test(disk: DiskState) -> Reply:
-    return not_ready(disk) or Reply()
+def _test(unit: UnitState) -> Reply:
+    return unit.not_ready() or Reply()
 
 
 def _page_given(data: bytes) -> Reply:
@@ -53,12 +52,12 @@ def _page_given(data: bytes) -> Reply:
     return invalid_parameter(2) if length else Reply()
 
 
-async def receive_diagnostic_results(disk: DiskState, request: Request, cdb: Cdb) -> Reply:
+async def receive_diagnostic_results(unit: UnitState, request: Request, cdb: Cdb) -> Reply:
     """Answer RECEIVE DIAGNOSTIC RESULTS (SPC-5, that command).
 
     Without PCV it is the page that was last asked for, and there is but one.
     """
-    del disk, request
+    del unit, request
     if cdb["page_code"] not in ({_SUPPORTED_PAGES} if cdb["pcv"] else range(256)):
         return invalid_field(cdb.field("page_code").byte)
     return truncated(_HEAD.pack(_SUPPORTED_PAGES, 1) + bytes((_SUPPORTED_PAGES,)), cdb)

@@ -1,4 +1,4 @@
-"""What the emulated disk reports of itself: LUNs, commands, task management, defects."""
+"""What an emulated unit reports of itself: LUNs, commands, task management."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from vhost_pvscsi.devices.absent import report_luns as answer_luns
 from vhost_pvscsi.scsi import sense
 from vhost_pvscsi.scsi.sense import invalid_field
 
-from . import removal
-from .state import DiskState, truncated
+from .state import UnitState, truncated
 
 if TYPE_CHECKING:
     from vhost_pvscsi.scsi.cdb import Cdb
@@ -27,67 +26,50 @@ _SHORT_TASK_MANAGEMENT = 4
 _ALL, _BY_OPCODE, _BY_SERVICE_ACTION, _BY_EITHER = range(4)
 
 
-async def report_luns(disk: DiskState, request: Request, cdb: Cdb) -> Reply:
+async def report_luns(unit: UnitState, request: Request, cdb: Cdb) -> Reply:
     """Answer REPORT LUNS as if alone; the munger puts the target's LUNs in.
 
     The initiator learns here what a REPORTED LUNS DATA HAS CHANGED would tell it.
     """
     reply = answer_luns(cdb, (0,))
     if not reply.sense:
-        await disk.attentions.clear(request.nexus, sense.REPORTED_LUNS_DATA_HAS_CHANGED)
+        await unit.attentions.clear(request.nexus, sense.REPORTED_LUNS_DATA_HAS_CHANGED)
     return reply
 
 
-async def report_supported_operation_codes(disk: DiskState, request: Request, cdb: Cdb) -> Reply:
+async def report_supported_operation_codes(unit: UnitState, request: Request, cdb: Cdb) -> Reply:
     """Answer REPORT SUPPORTED OPERATION CODES (SPC-5, that command) from the opcode table."""
     del request
     options, timeouts = cdb["reporting_options"], bool(cdb["rctd"])
     if options == _ALL:
-        return truncated(_all_commands(disk.commands, timeouts=timeouts), cdb)
+        return truncated(_all_commands(unit.commands, timeouts=timeouts), cdb)
     if options > _BY_EITHER:
         where = cdb.field("reporting_options")
         return invalid_field(where.byte, where.top_bit)
     opcode, service_action = cdb["requested_opcode"], cdb["requested_service_action"]
-    plain = disk.commands.get(opcode)
-    has_service_actions = disk.commands.has_opcode(opcode) and plain is None
+    plain = unit.commands.get(opcode)
+    has_service_actions = unit.commands.has_opcode(opcode) and plain is None
     if options == _BY_OPCODE and has_service_actions:
         return invalid_field(cdb.field("requested_opcode").byte)
     if options == _BY_SERVICE_ACTION and plain is not None:
         return invalid_field(cdb.field("requested_service_action").byte)
-    found = disk.commands.get(opcode, service_action)
+    found = unit.commands.get(opcode, service_action)
     if options == _BY_OPCODE or (options == _BY_EITHER and service_action == 0 and plain):
         found = plain
     return truncated(_one_command(found, timeouts=timeouts), cdb)
 
 
-async def report_task_management(disk: DiskState, request: Request, cdb: Cdb) -> Reply:
+async def report_task_management(unit: UnitState, request: Request, cdb: Cdb) -> Reply:
     """Answer REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS (SPC-5, that command).
 
     All that `Adapter.manage` carries out: ABORT TASK, ABORT TASK SET, CLEAR TASK SET, LOGICAL
     UNIT RESET, QUERY TASK; QUERY TASK SET, I_T NEXUS RESET. No timeouts are stated.
     """
-    del disk, request
+    del unit, request
     if cdb["allocation_length"] < _SHORT_TASK_MANAGEMENT:
         return invalid_field(cdb.field("allocation_length").byte)
     functions = bytes([0xDC, 0x03, 0x00])
     return truncated(functions + (b"\x0c" + bytes(12) if cdb["repd"] else b"\0"), cdb)
-
-
-async def read_defect_data_10(disk: DiskState, request: Request, cdb: Cdb) -> Reply:
-    """Answer READ DEFECT DATA(10) (SBC-4, that command): the lists asked for are empty."""
-    del request
-    return removal.no_medium(disk) or truncated(struct.pack(">xBH", _defect_flags(cdb), 0), cdb)
-
-
-async def read_defect_data_12(disk: DiskState, request: Request, cdb: Cdb) -> Reply:
-    """Answer READ DEFECT DATA(12) (SBC-4, that command): the lists asked for are empty."""
-    del request
-    return removal.no_medium(disk) or truncated(struct.pack(">xBHI", _defect_flags(cdb), 0, 0), cdb)
-
-
-def _defect_flags(cdb: Cdb) -> int:
-    # PLISTV, GLISTV, DEFECT LIST FORMAT: an empty list is one in any format.
-    return cdb["req_plist"] << 4 | cdb["req_glist"] << 3 | cdb["defect_list_format"]
 
 
 def _timeouts(command: Command) -> bytes:

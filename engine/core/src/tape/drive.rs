@@ -1,0 +1,250 @@
+//! The drive: an image, where it stands, what was set; one command after the other.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::answers;
+use super::cdb::{self, Command};
+use super::image::{Image, Loaded};
+use super::index::Place;
+use super::turn::Turn;
+use super::{position, reading, spacing, writing};
+use crate::chain::{Buffers, Chain};
+use crate::error::{Error, Result};
+use crate::outcome::{Outcome, Service, WRITE_PROTECTED};
+use crate::step::{Slow, Step};
+
+/// Longest block that can be written: READ BLOCK LIMITS tells the guest.
+pub const MAX_BLOCK: u32 = 8 << 20;
+
+/// What a tape has carried since it was attached.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Carried {
+    /// Blocks written.
+    pub blocks_written: u64,
+    /// Bytes in them.
+    pub bytes_written: u64,
+    /// Blocks read.
+    pub blocks_read: u64,
+    /// Bytes in them.
+    pub bytes_read: u64,
+    /// Filemarks written.
+    pub marks_written: u64,
+    /// Blocks that could not be read.
+    pub read_errors: u64,
+    /// Writes that failed.
+    pub write_errors: u64,
+}
+
+/// How a tape stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing {
+    /// Where it stands.
+    pub place: Place,
+    /// Filemarks before that.
+    pub file: u64,
+    /// The end of data.
+    pub end: Place,
+    /// Filemarks on it.
+    pub marks: u64,
+    /// What it has carried.
+    pub carried: Carried,
+}
+
+/// What the turn's holder works on.
+#[derive(Debug)]
+pub struct Tape {
+    /// The image.
+    pub image: Image,
+    /// Where it stands.
+    pub place: Place,
+    /// The word at the next object's beginning, if it was read already: where, what.
+    pub ahead: Option<(u64, u32)>,
+    /// Bytes in a block of the fixed kind, 0: none is set.
+    pub block_length: u32,
+    /// A write is stable when it is answered: no buffered mode.
+    pub unbuffered: bool,
+    /// Bytes of the image that may be used.
+    pub capacity: u64,
+    /// Bytes of it from where on writes are answered with a warning.
+    pub warning: u64,
+    /// What it has carried.
+    pub carried: Carried,
+    /// Used by one command after the other, so that none allocates.
+    pub list: Buffers,
+}
+
+/// A tape in a drive.
+#[derive(Debug)]
+pub struct Drive {
+    /// Whose turn it is.
+    pub turn: Turn,
+    tape: Mutex<Tape>,
+    read_only: bool,
+}
+
+impl Drive {
+    /// Put an image in a drive, at its beginning. `capacity`: bytes of it that may be used;
+    /// `warning`: from how many on writes are answered with a warning.
+    #[must_use]
+    pub fn new(image: Image, capacity: u64, warning: u64) -> Self {
+        let read_only = image.read_only;
+        let tape = Tape {
+            image,
+            place: Place::default(),
+            ahead: None,
+            block_length: 0,
+            unbuffered: false,
+            capacity,
+            warning,
+            carried: Carried::default(),
+            list: Buffers::with_capacity(256),
+        };
+        Drive { turn: Turn::default(), tape: Mutex::new(tape), read_only }
+    }
+
+    fn tape(&self) -> MutexGuard<'_, Tape> {
+        // Nothing under this lock can panic half way.
+        self.tape.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Check a command, and carry it out if that takes no waiting and nobody is before it.
+    #[must_use]
+    pub fn begin(&self, cdb: &[u8; 32], chain: &Chain, protected: bool) -> Step {
+        let command = match cdb::parse(cdb) {
+            Ok(command) => command,
+            Err(outcome) => return Step::Finished(*outcome),
+        };
+        if let Err(outcome) = self.refused(command, protected) {
+            return Step::Finished(*outcome);
+        }
+        if !self.turn.take() {
+            return Step::Slow(Slow::Tape { command, first: false });
+        }
+        // Somebody else may look at how the tape stands: not waited for here.
+        let done = self.tape.try_lock().ok().and_then(|mut tape| tape.at_once(command, chain));
+        match done {
+            Some(outcome) => {
+                self.turn.give_back();
+                Step::Finished(outcome)
+            }
+            None => Step::Slow(Slow::Tape { command, first: true }),
+        }
+    }
+
+    fn refused(&self, command: Command, protected: bool) -> std::result::Result<(), Box<Outcome>> {
+        let writes =
+            matches!(command, Command::Write { .. } | Command::Marks { .. } | Command::Erase);
+        if writes && (self.read_only || protected) {
+            return Err(Box::new(Outcome::check(WRITE_PROTECTED)));
+        }
+        Ok(())
+    }
+
+    /// Carry a command out whose turn it is, and give the turn back. `buffers` is its data buffer.
+    #[must_use]
+    pub fn run(&self, command: Command, buffers: &Buffers, ended: &AtomicBool) -> Outcome {
+        let outcome = if ended.load(Ordering::Relaxed) {
+            Outcome::of(Service::Aborted)
+        } else {
+            self.tape().carry_out(command, buffers, ended)
+        };
+        self.turn.give_back();
+        outcome
+    }
+
+    /// How it stands.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        let tape = self.tape();
+        let index = tape.image.index();
+        Standing {
+            place: tape.place,
+            file: index.marks_before(tape.place.object),
+            end: index.end(),
+            marks: index.marks(),
+            carried: tape.carried,
+        }
+    }
+
+    /// What became of the image when it was opened.
+    #[must_use]
+    pub fn loaded(&self) -> Loaded {
+        self.tape().image.loaded
+    }
+
+    /// Set the length of blocks of the fixed kind, 0: none; and whether each write is stable when
+    /// it is answered.
+    pub fn set(&self, block_length: u32, unbuffered: bool) {
+        let mut tape = self.tape();
+        tape.block_length = block_length;
+        tape.unbuffered = unbuffered;
+    }
+
+    /// Make everything stable, keep the index, and stand at the beginning.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn rest(&self) -> Result<()> {
+        let mut tape = self.tape();
+        tape.go(Place::default());
+        tape.image.close().map_err(|source| Error::Io { context: "write the tape image", source })
+    }
+}
+
+impl Tape {
+    /// Stand somewhere else.
+    pub fn go(&mut self, place: Place) {
+        self.place = place;
+        self.ahead = None;
+    }
+
+    /// Do it if it takes no waiting.
+    fn at_once(&mut self, command: Command, chain: &Chain) -> Option<Outcome> {
+        match command {
+            Command::Read { fixed: false, suppress, length } => {
+                reading::read_at_once(self, suppress, length, &chain.data_in)
+            }
+            Command::Write { fixed: false, length } => {
+                writing::write_at_once(self, length, &chain.data_out)
+            }
+            Command::Position { form, allocation } => {
+                Some(position::read(self, form, allocation, &chain.data_in))
+            }
+            _ => None,
+        }
+    }
+
+    fn carry_out(&mut self, command: Command, buffers: &Buffers, ended: &AtomicBool) -> Outcome {
+        match command {
+            Command::Read { fixed, suppress, length } => {
+                let asked = reading::Asked { fixed, suppress, length };
+                reading::read(self, asked, buffers, ended)
+            }
+            Command::Write { fixed, length } => writing::write(self, fixed, length, buffers, ended),
+            Command::Marks { count, immediate } => writing::marks(self, count, immediate),
+            Command::Position { form, allocation } => {
+                position::read(self, form, allocation, buffers)
+            }
+            Command::Erase => {
+                self.stable(|tape| tape.image.open_at(tape.place).map(|()| Outcome::good(0)))
+            }
+            Command::Rewind => self.stable(|tape| {
+                tape.go(Place::default());
+                Ok(Outcome::good(0))
+            }),
+            Command::Space { over, count } => self.stable(|tape| spacing::space(tape, over, count)),
+            Command::Locate(target) => self.stable(|tape| spacing::locate(tape, target)),
+        }
+    }
+
+    /// Make what was written stable, then do it (SSC-5: a command that moves the tape elsewhere
+    /// writes buffered blocks first).
+    fn stable(&mut self, act: impl FnOnce(&mut Self) -> std::io::Result<Outcome>) -> Outcome {
+        if let Err(error) = self.image.sync() {
+            self.carried.write_errors += 1;
+            return answers::host(&error, true, 0);
+        }
+        act(self).unwrap_or_else(|error| answers::host(&error, false, 0))
+    }
+}

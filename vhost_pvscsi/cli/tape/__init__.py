@@ -1,0 +1,1 @@
+"""`tape`: images of tapes, for people."""

@@ -1,0 +1,170 @@
+"""PrimaryUnit: what every emulated unit does with a request, whatever it is."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Generic, TypeAlias
+
+from vhost_pvscsi.devices.gates import Cause, Ender, Keeper
+from vhost_pvscsi.scsi import sense
+from vhost_pvscsi.scsi.command import Access
+from vhost_pvscsi.scsi.request import Reply, Request, Service, Status
+
+from . import reserving
+from .state import State
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vhost_pvscsi.devices.attention import Watcher
+    from vhost_pvscsi.devices.faults.injector import Faults
+    from vhost_pvscsi.medium import Medium
+    from vhost_pvscsi.scsi.command import Command
+    from vhost_pvscsi.scsi.pages import DeviceType
+    from vhost_pvscsi.scsi.sense import SenseCode
+
+    from .state import Handler
+
+#: Runs a medium command that a ring holds: the engine's executor, bound to this unit's medium.
+Executor: TypeAlias = Callable[[Request], Awaitable[Reply]]
+
+
+class PrimaryUnit(abc.ABC, Generic[State]):
+    """A unit whose medium is the engine's, and whose other commands are functions.
+
+    Unit attentions are the unit's own matter: `execute` reports and clears them by the nexus
+    of the request, before anything else of the command is looked at (SAM-5 5.14).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        state: State,
+        handlers: Mapping[Command, Handler[State]],
+        executor: Executor,
+        medium: Medium | None,
+        faults: Faults,
+    ) -> None:
+        self._name = name
+        self._state = state
+        self._handlers = handlers
+        self._executor = executor
+        self._medium = medium
+        self._faults = faults
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def medium(self) -> Medium | None:
+        return self._medium
+
+    @property
+    def forwarded_as(self) -> DeviceType | None:
+        return None
+
+    @property
+    @abc.abstractmethod
+    def medium_opcodes(self) -> frozenset[int]: ...
+
+    @property
+    def state(self) -> State:
+        """What it knows."""
+        return self._state
+
+    @property
+    def faults(self) -> Faults:
+        """The fault rules that are in force."""
+        return self._faults
+
+    @property
+    def notifications(self) -> int:
+        """None: they are about removable media of MMC's kinds."""
+        return 0
+
+    def _shutting(self) -> tuple[Cause, ...]:
+        """Why a gate that joins is shut, for whatever nexus."""
+        state = self._state
+        causes = ((Cause.STOPPED, state.stopped), (Cause.FAULTS, self._faults.shut))
+        return tuple(cause for cause, holds in causes if holds)
+
+    async def connect(self, nexus: str, keeper: Keeper, ender: Ender | None = None) -> None:
+        """Take a mapping of a nexus into account, before it is put in service.
+
+        A nexus that is new to the unit has a POWER ON unit attention to hear; what shuts
+        gates already, shuts this one too.
+        """
+        state = self._state
+        first = state.gates.add(nexus, keeper, ender)
+        for cause in self._shutting():
+            await keeper(cause, True)
+        if reserving.shut_for(state.reservations, nexus):
+            await keeper(Cause.RESERVATION, True)
+        if first:
+            await state.attentions.join(nexus)
+        elif state.attentions.pending(nexus):
+            await keeper(Cause.ATTENTION, True)
+
+    def disconnect(self, nexus: str, keeper: Keeper) -> None:
+        """Forget a mapping; with a nexus' last one what it had still to hear is gone."""
+        if self._state.gates.remove(nexus, keeper):
+            self._state.removal.allow(nexus)
+            self._state.attentions.leave(nexus)
+
+    async def attend(
+        self, code: SenseCode, *, nexus: str | None = None, but: str | None = None
+    ) -> None:
+        """Establish a unit attention for one nexus, or for all, `but` one."""
+        await self._state.attentions.establish(code, nexus=nexus, but=but)
+
+    def watch(self, nexus: str, watcher: Watcher) -> Callable[[], None]:
+        """Tell `watcher` of each unit attention that begins or ends for a nexus; what ends that."""
+        return self._state.attentions.watch(nexus, watcher)
+
+    async def execute(self, request: Request) -> Reply:
+        """Answer one request; a mistake of the guest is a reply with sense, never an exception."""
+        reply = await self._answer(request)
+        if reply.sense and self._state.modes.descriptor_sense:
+            # The engine's own is in that format already.
+            return replace(reply, sense=sense.in_descriptor_format(reply.sense))
+        return reply
+
+    async def _answer(self, request: Request) -> Reply:
+        command = self._state.commands.find(request.cdb)
+        if isinstance(command, Reply) or not command.ignores_attention:
+            attention = await self._state.attentions.take(request.nexus)
+            if attention is not None:
+                return sense.check_condition(attention)
+        strike = await self._faults.strike(request)
+        if strike is not None:
+            carry_out = partial(self._carry_out, command)
+            return await strike.inflict(request, self._executor, carry_out)
+        return await self._carry_out(command, request, self._executor)
+
+    async def _carry_out(
+        self, command: Command | Reply, request: Request, execute: Executor
+    ) -> Reply:
+        if isinstance(command, Reply):
+            return command
+        if command.access is not Access.OTHER:
+            return await self._on_medium(command, request, execute)
+        conflict = reserving.conflict(self._state, command, request)
+        if conflict is not None:
+            return conflict
+        cdb = command.parse(request.cdb)
+        if isinstance(cdb, Reply):
+            return cdb
+        reply = await self._handlers[command](self._state, request, cdb)
+        if reply.data or reply.transferred is not None or reply.status is not Status.GOOD:
+            return reply
+        # Whatever data-out there is beyond the parameter list is the residual.
+        wanted = cdb.get("parameter_list_length", 0) if reply.service is Service.COMPLETE else 0
+        return replace(reply, transferred=min(wanted, len(request.data_out)))
+
+    @abc.abstractmethod
+    async def _on_medium(self, command: Command, request: Request, execute: Executor) -> Reply:
+        """Have a command of the medium carried out, or refuse it."""

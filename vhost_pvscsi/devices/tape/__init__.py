@@ -1,0 +1,1 @@
+"""The tape: a drive with an image in SIMH's format."""

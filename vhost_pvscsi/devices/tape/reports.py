@@ -1,0 +1,125 @@
+"""What the emulated tape says of itself: INQUIRY, limits, densities, logs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from vhost_pvscsi.devices.primary import logs
+from vhost_pvscsi.devices.primary.parameters import MOST_SENSE
+from vhost_pvscsi.devices.primary.state import truncated
+from vhost_pvscsi.medium import MAX_TAPE_BLOCK
+from vhost_pvscsi.scsi import log, pages, sequential, target_ports
+from vhost_pvscsi.scsi.log import LogPage
+from vhost_pvscsi.scsi.pages import Vpd
+from vhost_pvscsi.scsi.request import Reply, Request
+from vhost_pvscsi.scsi.sense import invalid_field
+
+from .description import SHORTEST_BLOCK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from vhost_pvscsi.scsi.cdb import Cdb
+
+    from .state import TapeState
+
+_PERIPHERAL = pages.Qualifier.CONNECTED << 5 | pages.DeviceType.TAPE
+
+
+async def inquiry(tape: TapeState, request: Request, cdb: Cdb) -> Reply:
+    """Answer INQUIRY (SPC-5 6.6)."""
+    del request
+    page = cdb["page_code"]
+    build = VPD_PAGES.get(page)
+    if cdb["evpd"] and build is not None:
+        return truncated(pages.vpd_page(_PERIPHERAL, page, build(tape)), cdb)
+    if cdb["evpd"] or page:
+        return invalid_field(cdb.field("page_code").byte)
+    return truncated(_standard(tape), cdb)
+
+
+def _standard(tape: TapeState) -> bytes:
+    return pages.standard_inquiry(
+        peripheral=_PERIPHERAL,
+        vendor=tape.identity.vendor,
+        product=tape.identity.product,
+        revision=tape.identity.revision,
+        removable=True,
+        target_port_groups=target_ports.TPGS_IMPLICIT,
+        versions=(pages.SAM_5, pages.SPC_5, pages.SSC_5),
+    )
+
+
+def _supported_pages(tape: TapeState) -> bytes:
+    del tape
+    return bytes(sorted(VPD_PAGES))
+
+
+def _serial_number(tape: TapeState) -> bytes:
+    return tape.identity.serial.encode("ascii", "replace")
+
+
+def _identification(tape: TapeState) -> bytes:
+    designators = (*tape.identity.designators, *target_ports.designators())
+    return b"".join(designator.pack() for designator in designators)
+
+
+def _extended_inquiry(tape: TapeState) -> bytes:
+    del tape
+    return pages.extended_inquiry(volatile_cache=True, most_sense=MOST_SENSE)
+
+
+def _mode_page_policy(tape: TapeState) -> bytes:
+    del tape
+    return pages.mode_page_policy()
+
+
+def _capabilities(tape: TapeState) -> bytes:
+    del tape
+    return sequential.capabilities()
+
+
+#: Page code -> what builds its body.
+VPD_PAGES: Mapping[int, Callable[[TapeState], bytes]] = {
+    Vpd.SUPPORTED_PAGES: _supported_pages,
+    Vpd.UNIT_SERIAL_NUMBER: _serial_number,
+    Vpd.DEVICE_IDENTIFICATION: _identification,
+    Vpd.EXTENDED_INQUIRY: _extended_inquiry,
+    Vpd.MODE_PAGE_POLICY: _mode_page_policy,
+    Vpd.SEQUENTIAL_CAPABILITIES: _capabilities,
+}
+
+
+async def read_block_limits(tape: TapeState, request: Request, cdb: Cdb) -> Reply:
+    """Answer READ BLOCK LIMITS (SSC-5, that command)."""
+    del request, cdb
+    return tape.not_ready() or Reply(data=sequential.block_limits(MAX_TAPE_BLOCK, SHORTEST_BLOCK))
+
+
+async def report_density_support(tape: TapeState, request: Request, cdb: Cdb) -> Reply:
+    """Answer REPORT DENSITY SUPPORT (SSC-5, that command): of drive and medium alike."""
+    del request
+    if cdb["medium_type"]:
+        where = cdb.field("medium_type")
+        return invalid_field(where.byte, where.top_bit)
+    refused = tape.not_ready() if cdb["media"] else None
+    geometry = tape.geometry
+    data = sequential.density_support(writable=not geometry.read_only, megabytes=geometry.megabytes)
+    return refused or truncated(data, cdb)
+
+
+async def log_sense(tape: TapeState, request: Request, cdb: Cdb) -> Reply:
+    """Answer LOG SENSE (SPC-5, "LOG SENSE command"): counted since the tape was attached."""
+    del request
+    now = await asyncio.to_thread(tape.medium.standing)
+    known = {
+        LogPage.WRITE_ERRORS: sequential.error_counters(now.bytes_written, now.write_errors),
+        LogPage.READ_ERRORS: sequential.error_counters(now.bytes_read, now.read_errors),
+        LogPage.SEQUENTIAL_ACCESS: sequential.sequential_access(
+            written=now.bytes_written, read=now.bytes_read
+        ),
+        LogPage.TAPE_ALERT: sequential.tape_alerts(),
+        LogPage.INFORMATIONAL_EXCEPTIONS: log.informational_exceptions(),
+    }
+    return logs.answer({(int(code), 0): known[code] for code in known}, cdb)

@@ -1,0 +1,147 @@
+"""What an emulated tape knows while it runs; its commands are given this."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from vhost_pvscsi.devices.primary.parameters import MOST_SENSE
+from vhost_pvscsi.devices.primary.state import Handler as PrimaryHandler
+from vhost_pvscsi.devices.primary.state import UnitState
+from vhost_pvscsi.medium import MAX_TAPE_BLOCK
+from vhost_pvscsi.scsi import mode, sense, sequential
+from vhost_pvscsi.scsi.sense import invalid_parameter
+from vhost_pvscsi.scsi.sequential import BlockDescriptor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vhost_pvscsi.devices.emulated.description import DiskIdentity
+    from vhost_pvscsi.devices.nonvolatile import UnitMemory
+    from vhost_pvscsi.medium import TapeMedium
+    from vhost_pvscsi.scsi.command import CommandSet
+    from vhost_pvscsi.scsi.request import Reply
+    from vhost_pvscsi.scsi.sense import SenseCode
+
+    from .description import TapeGeometry
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What header and block descriptor of MODE SELECT set; a reset sets them back."""
+
+    block_length: int = 0  #: of fixed blocks; 0: none is set
+    buffered: bool = True  #: a write is answered before it is stable
+
+
+def definitions() -> tuple[mode.PageDefinition, ...]:
+    """The mode pages of a tape."""
+    return (
+        sequential.error_recovery(),
+        mode.control(reorders=False),
+        mode.control_extension(most_sense=MOST_SENSE),
+        sequential.data_compression(),
+        sequential.device_configuration(),
+        sequential.device_configuration_extension(),
+        sequential.medium_partition(),
+        mode.informational_exceptions(),
+    )
+
+
+class TapeState(UnitState):
+    """What a tape has besides: its medium, and how blocks are written."""
+
+    def __init__(
+        self,
+        identity: DiskIdentity,
+        geometry: TapeGeometry,
+        commands: CommandSet,
+        medium: TapeMedium,
+        memory: UnitMemory | None = None,
+    ) -> None:
+        super().__init__(identity, commands, definitions(), memory)
+        self.geometry = geometry
+        self.medium = medium
+        self._settings = Settings()
+        medium.set_descriptor_sense(self.modes.descriptor_sense)
+        #: Orders commands of the medium that come by the long road.
+        self.turn = asyncio.Lock()
+
+    @property
+    def removable(self) -> bool:
+        """A tape always can be taken out."""
+        return True
+
+    @property
+    def answers_page_zero(self) -> bool:
+        """Drives of all vendors do, and Linux's st asks them so for the block length."""
+        return True
+
+    def unreadiness(self) -> SenseCode | None:
+        """Why commands that need a medium are refused; None: they are not."""
+        return sense.MEDIUM_NOT_PRESENT if self.removal.ejected else None
+
+    def mode_data(self, pages: bytes, *, described: bool, long_lba: bool) -> mode.ModeData:
+        """What MODE SENSE returns with these pages (SSC-5 8.3)."""
+        del long_lba  # blocks of a tape have no addresses: there is one descriptor
+        now = self._settings
+        descriptor = sequential.block_descriptor(now.block_length) if described else b""
+        head = sequential.device_specific(protected=self.geometry.read_only, buffered=now.buffered)
+        return mode.ModeData(head, descriptor, pages)
+
+    def wrong_settings(self, listed: mode.ParameterList) -> Reply | None:
+        """What is wrong with header and block descriptor of a MODE SELECT list."""
+        byte = listed.device_specific
+        at = 2 if listed.descriptor_offset == mode.HEADER_6 else 3
+        if sequential.buffered_mode(byte) > 1:
+            return invalid_parameter(at, 6)
+        if sequential.speed(byte):
+            return invalid_parameter(at, 3)
+        return _wrong_descriptor(listed) if listed.descriptor else None
+
+    async def put_in_force(
+        self, pages: Mapping[mode.PageKey, bytes], listed: mode.ParameterList | None = None
+    ) -> bool:
+        """Make pages current, and what a list's header and descriptor say."""
+        after = self._settings
+        if listed is not None:
+            length = after.block_length
+            if listed.descriptor:
+                length = BlockDescriptor.parse(listed.descriptor).block_length
+            after = Settings(length, bool(sequential.buffered_mode(listed.device_specific)))
+        if after != self._settings:
+            await asyncio.to_thread(
+                self.medium.set, block_length=after.block_length, unbuffered=not after.buffered
+            )
+        self._settings = after
+        self.modes.current = pages
+        self.medium.set_descriptor_sense(self.modes.descriptor_sense)
+        return True
+
+    def settings(self) -> object:
+        """What header and block descriptor say now, to be compared."""
+        return self._settings
+
+    async def forget_settings(self) -> None:
+        """Go back to what holds after a reset."""
+        self._settings = Settings()
+        await asyncio.to_thread(self.medium.set, block_length=0, unbuffered=False)
+
+
+def _wrong_descriptor(listed: mode.ParameterList) -> Reply | None:
+    head = listed.descriptor_offset
+    if len(listed.descriptor) != mode.SHORT_DESCRIPTOR:
+        # LONGLBA: blocks of a tape have no addresses.
+        return invalid_parameter(4, 0)
+    given = BlockDescriptor.parse(listed.descriptor)
+    if given.density not in sequential.SAME_DENSITIES:
+        return invalid_parameter(head)
+    if given.blocks:
+        # All blocks that are left are meant (SPC-5 7.5.6).
+        return invalid_parameter(head + 1)
+    return invalid_parameter(head + 5) if given.block_length > MAX_TAPE_BLOCK else None
+
+
+#: One command: the tape, the request, its CDB's values.
+Handler: TypeAlias = PrimaryHandler[TapeState]

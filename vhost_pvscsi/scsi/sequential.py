@@ -1,0 +1,140 @@
+"""What tapes say of themselves: mode parameters, capabilities, densities, logs (SSC-5)."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from .log import LogParameter
+from .mode import ModePage, PageDefinition, page
+from .pages import text_field
+
+#: A density code of our own: what the image is, no cartridge has (SSC-5: 80h to FFh are vendors').
+DENSITY = 0x80
+#: Density codes of MODE SELECT that change nothing: the default one, and "no change".
+SAME_DENSITIES = frozenset({0x00, 0x7F, DENSITY})
+
+#: The DEVICE-SPECIFIC PARAMETER (SSC-5 8.3): BUFFERED MODE, three bits of it, and SPEED.
+_BUFFERED_SHIFT, _BUFFERED_MASK, _SPEED_MASK = 4, 0x07, 0x0F
+
+#: Most filemarks, bytes of blocks: what a 24-bit field can say.
+MOST_24 = 0xFFFFFF
+
+#: TapeAlert flags (SSC-5 8.2.3).
+TAPE_ALERTS = 64
+
+
+def device_specific(*, protected: bool, buffered: bool) -> int:
+    """Build a mode parameter header's byte for tapes: WP, BUFFERED MODE 1h or 0h."""
+    return (0x80 if protected else 0) | (1 << _BUFFERED_SHIFT if buffered else 0)
+
+
+def buffered_mode(byte: int) -> int:
+    """Read BUFFERED MODE."""
+    return byte >> _BUFFERED_SHIFT & _BUFFERED_MASK
+
+
+def speed(byte: int) -> int:
+    """Read SPEED."""
+    return byte & _SPEED_MASK
+
+
+def block_descriptor(block_length: int) -> bytes:
+    """Build the block descriptor of a tape (SSC-5 8.3); 0: blocks may have any length."""
+    return struct.pack(">II", DENSITY << 24, block_length & MOST_24)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockDescriptor:
+    """What MODE SELECT is given of blocks."""
+
+    density: int
+    blocks: int
+    block_length: int
+
+    @classmethod
+    def parse(cls, data: bytes) -> BlockDescriptor:
+        """Read its 8 bytes."""
+        first, second = struct.unpack(">II", data[:8])
+        return cls(first >> 24, first & MOST_24, second & MOST_24)
+
+
+def error_recovery() -> PageDefinition:
+    """Define the read-write error recovery page (SSC-5, 01h): the host does it all."""
+    return PageDefinition(page(ModePage.ERROR_RECOVERY, bytes(10)))
+
+
+def data_compression() -> PageDefinition:
+    """Define the data compression page (SSC-5, 0Fh): DCC 0, there is none."""
+    return PageDefinition(page(ModePage.DATA_COMPRESSION, bytes(14)))
+
+
+def device_configuration() -> PageDefinition:
+    """Define the device configuration page (SSC-5, 10h).
+
+    LOIS: objects have identifiers. EEG: the end of data follows what was written last. REWIND ON
+    RESET 10b: a reset moves nothing.
+    """
+    body = bytearray(14)
+    body[6] = 0x40
+    body[8] = 0x10
+    body[13] = 0x10
+    return PageDefinition(page(ModePage.DEVICE_CONFIGURATION, bytes(body)))
+
+
+def device_configuration_extension() -> PageDefinition:
+    """Define the device configuration extension page (SSC-5, 10h/01h): blocks are appended."""
+    return PageDefinition(page(ModePage.DEVICE_CONFIGURATION, bytes(28), subpage=0x01))
+
+
+def medium_partition() -> PageDefinition:
+    """Define the medium partition page (SSC-5, 11h): there is one, and it stays so."""
+    return PageDefinition(page(ModePage.MEDIUM_PARTITION, bytes([0, 0, 0, 0x01, 0, 0])))
+
+
+def capabilities() -> bytes:
+    """Build the body of VPD page B0h of tapes (SSC-5): no WORM, no timestamp mode."""
+    return bytes(2)
+
+
+def block_limits(longest: int, shortest: int) -> bytes:
+    """Build READ BLOCK LIMITS data (SSC-5, that command): any number of bytes in between."""
+    return struct.pack(">IH", longest, shortest)
+
+
+def density_support(*, writable: bool, megabytes: int) -> bytes:
+    """Build REPORT DENSITY SUPPORT data (SSC-5, that command): one density."""
+    descriptor = struct.pack(
+        # DLV 0: no length. BITS PER MM and MEDIA WIDTH are of no meaning here.
+        ">BBBxx3x2xHI8s8s20s",
+        DENSITY,
+        DENSITY,
+        (0x80 if writable else 0) | 0x20,  # WRTOK, DEFLT
+        1,  # TRACKS
+        min(megabytes, 0xFFFFFFFF),
+        text_field("VHPVSCSI", 8),
+        text_field("SIMH", 8),
+        text_field("SIMH tape image", 20),
+    )
+    return struct.pack(">HH", 2 + len(descriptor), 0) + descriptor
+
+
+def _counter(code: int, value: int) -> LogParameter:
+    return LogParameter(code, struct.pack(">Q", value), counter=True)
+
+
+def error_counters(processed: int, uncorrected: int) -> tuple[LogParameter, ...]:
+    """Build the parameters of log pages 02h and 03h (SPC-5 7.3.7): nothing is ever corrected."""
+    values = (0, 0, 0, 0, 0, processed, uncorrected)
+    return tuple(_counter(code, value) for code, value in enumerate(values))
+
+
+def sequential_access(*, written: int, read: int) -> tuple[LogParameter, ...]:
+    """Build the parameters of log page 0Ch (SSC-5): bytes, the same on both sides of the drive."""
+    values = (written, written, read, read)
+    return tuple(_counter(code, value) for code, value in enumerate(values))
+
+
+def tape_alerts(raised: frozenset[int] = frozenset()) -> tuple[LogParameter, ...]:
+    """Build the parameters of log page 2Eh (SSC-5): one flag each."""
+    return tuple(LogParameter(flag, bytes([flag in raised])) for flag in range(1, TAPE_ALERTS + 1))
