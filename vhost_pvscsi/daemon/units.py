@@ -15,7 +15,7 @@ from vhost_pvscsi.devices.emulated.disk import EmulatedDisk, Neighbours
 from vhost_pvscsi.devices.faults.file import load_rules
 from vhost_pvscsi.devices.opening import open_backing
 from vhost_pvscsi.devices.pdev import Kind, LunSpec
-from vhost_pvscsi.errors import DeviceBusyError
+from vhost_pvscsi.errors import ConfigurationError, DeviceBusyError
 from vhost_pvscsi.medium import Medium
 
 if TYPE_CHECKING:
@@ -109,6 +109,11 @@ class Units:
         self._known.clear()
 
     def _make_disk(self, spec: LunSpec, held: contextlib.ExitStack) -> EmulatedDisk:
+        if spec.kind is Kind.DEVICE:
+            raise ConfigurationError(
+                f"{spec.pdev}: SCSI devices of the host cannot be forwarded yet",
+                hint="name its block device to have a disk emulated on it: /dev/disk/by-id/...",
+            )
         if spec.kind is not Kind.PATH:
             return self._in_memory(spec, held)
         backing = held.enter_context(open_backing(spec))

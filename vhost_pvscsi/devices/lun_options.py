@@ -57,6 +57,13 @@ class Cache(enum.Enum):
         return self in {Cache.WRITETHROUGH, Cache.DIRECTSYNC}
 
 
+class OnLoss(enum.Enum):
+    """What becomes of a LUN whose device goes away."""
+
+    OFFLINE = "offline"  #: it stays, and answers NOT READY
+    REMOVE = "remove"  #: it goes, and comes when the device does
+
+
 @dataclass(frozen=True, slots=True)
 class LunOptions:
     """The options of a LUN, with what holds where nothing is said."""
@@ -80,6 +87,8 @@ class LunOptions:
     raw: bool = False
     denied: tuple[CommandKeys, ...] = ()
     allowed: tuple[CommandKeys, ...] = ()
+    forward: bool | None = None  #: to a SCSI device of the host; None: as PDEV's form says
+    on_loss: OnLoss = OnLoss.OFFLINE
 
     @property
     def presentation(self) -> Presentation:
@@ -159,6 +168,16 @@ def _cache(name: str, text: str) -> Cache:
         ) from None
 
 
+def _on_loss(name: str, text: str) -> OnLoss:
+    try:
+        return OnLoss(text)
+    except ValueError:
+        raise ConfigurationError(
+            f"{name}={text}: {text!r} is nothing that a LUN does",
+            hint=f"one of {', '.join(each.value for each in OnLoss)}",
+        ) from None
+
+
 def _latency(name: str, text: str) -> int:
     match = re.fullmatch(r"([0-9]{1,12})(us|ms|s)", text, re.ASCII)
     latency = int(match[1]) * _LATENCY_UNITS[match[2]] if match else -1
@@ -218,6 +237,8 @@ _OPTIONS: Mapping[str, tuple[str, Callable[[str, str], object]]] = {
     "deny": ("denied", parse_denied),
     "allow": ("allowed", parse_allowed),
     "raw": ("raw", _switch),
+    "forward": ("forward", _switch),
+    "on-loss": ("on_loss", _on_loss),
 }
 
 #: All options by name, and those whose value is a path.
@@ -240,5 +261,6 @@ _OF_ADDRESS = frozenset(
         "raw",
         "denied",
         "allowed",
+        "on_loss",
     }
 )

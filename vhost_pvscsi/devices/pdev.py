@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vhost_pvscsi.discovery.names import By, DeviceName, match_name
 from vhost_pvscsi.errors import ConfigurationError
 from vhost_pvscsi.identity import Address
 
@@ -26,7 +27,8 @@ _MAX_SIZE = (1 << 63) - 1
 class Kind(enum.Enum):
     """What a PDEV names."""
 
-    PATH = "path"  #: an image file or a block device
+    PATH = "path"  #: an image file or a block device, behind an emulated disk
+    DEVICE = "device"  #: a SCSI device of the host, that commands are forwarded to
     RAM = "ram"
     NULL = "null"
 
@@ -41,6 +43,7 @@ class LunSpec:
     path: Path | None  #: of PATH
     size: int | None  #: bytes, of RAM and NULL
     options: LunOptions = NO_OPTIONS
+    device: DeviceName | None = None  #: of DEVICE
 
     @property
     def identity_source(self) -> str:
@@ -71,11 +74,11 @@ def parse_pdev(address: Address, text: str) -> LunSpec:
     """
     pdev, *words = split_commas(text)
     options = parse_options(words)
-    kind, path, size = _parse_source(pdev)
-    spec = LunSpec(address, pdev, kind, path, size, options)
+    source = _parse_source(pdev, forward=options.forward)
+    spec = LunSpec(address, pdev, source.kind, source.path, source.size, options, source.device)
     _check_options_apply(spec, frozenset(word.partition("=")[0] for word in words))
-    if size is not None:
-        check_size(pdev, size, options.block_size)
+    if spec.size is not None:
+        check_size(pdev, spec.size, options.block_size)
     return spec
 
 
@@ -102,7 +105,7 @@ def absolute_pdev(text: str, folder: Path) -> str:
         ConfigurationError: PDEV cannot be used.
     """
     pdev, *words = split_commas(text)
-    if _parse_source(pdev)[0] is Kind.PATH:
+    if _parse_source(pdev).kind is Kind.PATH:  # nodes of devices are absolute
         pdev = str(folder / pdev)
     for number, word in enumerate(words):
         name, _, value = word.partition("=")
@@ -111,17 +114,38 @@ def absolute_pdev(text: str, folder: Path) -> str:
     return join_commas((pdev, *words))
 
 
-def _parse_source(pdev: str) -> tuple[Kind, Path | None, int | None]:
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What PDEV itself says."""
+
+    kind: Kind
+    path: Path | None = None
+    size: int | None = None
+    device: DeviceName | None = None
+
+
+def _parse_source(pdev: str, *, forward: bool | None = None) -> _Source:
+    """Read PDEV; `forward` is what was said of a name that could be either kind of LUN."""
     prefix, colon, rest = pdev.partition(":")
     for kind in (Kind.RAM, Kind.NULL):
         if colon and prefix == kind.value:
-            return kind, None, parse_size(rest, of=pdev)
+            return _Source(kind, size=parse_size(rest, of=pdev))
     if not pdev or "\0" in pdev:
         raise ConfigurationError(
             f"PDEV {pdev!r} names nothing",
-            hint="an image file, a block device, ram:SIZE or null:SIZE",
+            hint="an image file, a block device, a SCSI device of the host, ram:SIZE or null:SIZE",
         )
-    return Kind.PATH, Path(pdev), None
+    name = match_name(pdev)
+    if forward is None:
+        forward = name is not None
+    if forward:
+        return _Source(Kind.DEVICE, device=name or DeviceName(By.NODE, pdev))
+    if name is not None and name.by is not By.NODE:
+        raise ConfigurationError(
+            f"{pdev}: names a SCSI device, and forward=off is for block devices",
+            hint="name its block device to have a disk emulated on it: /dev/disk/by-id/...",
+        )
+    return _Source(Kind.PATH, path=Path(pdev))
 
 
 def parse_size(text: str, *, of: str) -> int:
@@ -157,18 +181,27 @@ def check_size(pdev: str, size: int, block_size: int) -> None:
         )
 
 
-#: Options that mean something for some kinds only.
+_EMULATED = frozenset({Kind.PATH, Kind.RAM, Kind.NULL})
+
+#: Options that mean something for some kinds only: those, and what they are called.
 _ONLY_FOR = {
-    "latency": frozenset({Kind.RAM, Kind.NULL}),
-    "cache": frozenset({Kind.PATH}),
-    "lock": frozenset({Kind.PATH}),
+    "latency": (frozenset({Kind.RAM, Kind.NULL}), "ram: and null:"),
+    "cache": (frozenset({Kind.PATH}), "files and block devices"),
+    "lock": (
+        frozenset({Kind.PATH, Kind.DEVICE}),
+        "files and block devices, and for devices that are forwarded",
+    ),
+    "forward": (frozenset({Kind.PATH, Kind.DEVICE}), "devices of the host"),
+    "on-loss": (frozenset({Kind.DEVICE}), "SCSI devices that are forwarded"),
+    "block-size": (_EMULATED, "emulated disks, a forwarded device has its own"),
+    "rotational": (_EMULATED, "emulated disks"),
+    "removable": (_EMULATED, "emulated disks"),
 }
 
 
 def _check_options_apply(spec: LunSpec, names: frozenset[str]) -> None:
-    for name, kinds in _ONLY_FOR.items():
+    for name, (kinds, usable) in _ONLY_FOR.items():
         if name in names and spec.kind not in kinds:
-            usable = "ram: and null:" if Kind.RAM in kinds else "files and block devices"
             raise ConfigurationError(
                 f"{spec.pdev}: option {name!r} does not apply", hint=f"{name}= is for {usable}"
             )

@@ -39,6 +39,7 @@ class LunStatus:
     faults: int  #: fault rules that are set
     denied: int  #: commands that its policy has refused
     problem: str | None = None  #: why it is missing
+    device: str | None = None  #: of a SCSI device that is forwarded: its h:c:t:l on the host
 
 
 @dataclass(frozen=True, slots=True)
