@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from vhost_pvscsi.devices.emulated.disk import EmulatedDisk
 from vhost_pvscsi.devices.faults.parse import parse_rule
+from vhost_pvscsi.devices.forwarded.unit import ForwardedUnit
 from vhost_pvscsi.devices.pdev import split_commas
 
 from .control.operator import Change, HostStatus, LunStatus, Size
@@ -202,7 +203,21 @@ class Operations:
 def _status(mapping: Attached, adapter: Adapter) -> LunStatus:
     unit = mapping.unit
     shown = mapping.presentation
-    # Emulated disks are all there is to attach so far.
+    if isinstance(unit, ForwardedUnit):
+        return LunStatus(
+            address=mapping.address,
+            pdev=unit.name,
+            type=unit.limits.device_type.name.lower().replace("_", " "),
+            blocks=0,
+            block_size=unit.limits.block_size,
+            read_only=shown.protected,
+            serial=shown.serial or "",
+            naa=shown.naa.hex() if shown.naa else "",
+            state="offline" if adapter.is_offline(mapping.id) else "running",
+            faults=sum(not one.spent for one in unit.faults.rules),
+            denied=adapter.denied(mapping.id),
+        )
+    # There is nothing else to attach so far.
     assert isinstance(unit, EmulatedDisk)
     return LunStatus(
         address=mapping.address,

@@ -7,25 +7,34 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vhost_pvscsi.devices import allocation
 from vhost_pvscsi.devices.emulated.description import DiskGeometry, derive_identity
 from vhost_pvscsi.devices.emulated.disk import EmulatedDisk, Neighbours
 from vhost_pvscsi.devices.faults.file import load_rules
+from vhost_pvscsi.devices.forwarded.limits import Limits
+from vhost_pvscsi.devices.forwarded.opening import open_sg
+from vhost_pvscsi.devices.forwarded.timeouts import timeouts
+from vhost_pvscsi.devices.forwarded.unit import ForwardedUnit
+from vhost_pvscsi.devices.forwarded.writing import writing
 from vhost_pvscsi.devices.opening import open_backing
 from vhost_pvscsi.devices.pdev import Kind, LunSpec
-from vhost_pvscsi.errors import ConfigurationError, DeviceBusyError
+from vhost_pvscsi.discovery.listing import locate
+from vhost_pvscsi.errors import DeviceBusyError, DeviceError
 from vhost_pvscsi.medium import Medium
+from vhost_pvscsi.pipeline import munged_opcodes
+from vhost_pvscsi.sg import DeviceSpec
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from pathlib import Path
 
     from vhost_pvscsi.devices.faults.rule import Rule
     from vhost_pvscsi.devices.nonvolatile import StateDirectory
     from vhost_pvscsi.devices.opening import Backing
     from vhost_pvscsi.devices.unit import AttachableUnit
+    from vhost_pvscsi.discovery.names import DeviceName
     from vhost_pvscsi.engine import Engine
     from vhost_pvscsi.scsi.request import Reply, Request
 
@@ -75,7 +84,7 @@ class Units:
         self._known: dict[str, _Known] = {}  #: by what makes a unit one: see `_share_key`
         self._backed: list[Backed] = []
 
-    def make(self, spec: LunSpec) -> EmulatedDisk:
+    def make(self, spec: LunSpec) -> AttachableUnit:
         """Make the unit of a LUN, or find the one that it shares.
 
         Raises:
@@ -83,11 +92,16 @@ class Units:
             DeviceError: it cannot be opened.
             DeviceBusyError: another program, or a LUN that does not share, has it.
         """
-        key = _share_key(spec)
+        node = sg_node(spec.device) if spec.device is not None else None
+        key = _share_key(spec) if node is None else f"device:{node}"
         if known := self._known.get(key):
             return _join(spec, known.spec, known.unit)
         with contextlib.ExitStack() as undo:
-            unit = self._make_disk(spec, undo)
+            unit: AttachableUnit
+            if node is None:
+                unit = self._make_disk(spec, undo)
+            else:
+                unit = self._forwarded(spec, node, undo)
             self._known[key] = _Known(spec, unit, undo.pop_all())
         return unit
 
@@ -109,11 +123,6 @@ class Units:
         self._known.clear()
 
     def _make_disk(self, spec: LunSpec, held: contextlib.ExitStack) -> EmulatedDisk:
-        if spec.kind is Kind.DEVICE:
-            raise ConfigurationError(
-                f"{spec.pdev}: SCSI devices of the host cannot be forwarded yet",
-                hint="name its block device to have a disk emulated on it: /dev/disk/by-id/...",
-            )
         if spec.kind is not Kind.PATH:
             return self._in_memory(spec, held)
         backing = held.enter_context(open_backing(spec))
@@ -161,6 +170,33 @@ class Units:
         self._backed.append(backed)
         held.callback(self._backed.remove, backed)
         return unit
+
+    def _forwarded(self, spec: LunSpec, node: Path, held: contextlib.ExitStack) -> ForwardedUnit:
+        opened = held.enter_context(open_sg(node, lock=spec.options.lock))
+        times = timeouts(opened.device_type)
+        device = self._engine.add_device(
+            DeviceSpec(
+                fd=opened.fd,
+                exclusive=opened.exclusive,
+                depth=opened.depth,
+                max_transfer=opened.max_transfer,
+                block_size=opened.block_size,
+                writes=writing(opened.device_type),
+                timeout=spec.options.timeout or times.usual,
+                timeouts=times.by_opcode,
+            )
+        )
+        held.callback(self._engine.remove_device, device)
+        limits = Limits(opened.device_type, opened.max_transfer, opened.block_size)
+        return ForwardedUnit(
+            spec.pdev,
+            device,
+            limits,
+            partial(self._engine.forward, device),
+            exclusive=opened.exclusive,
+            is_munged=lambda opcode: opcode in munged_opcodes(),
+            faults=_fault_rules(spec),
+        )
 
     def _in_memory(self, spec: LunSpec, held: contextlib.ExitStack) -> EmulatedDisk:
         assert spec.size is not None  # pdev.py gives every RAM and NULL one
@@ -218,6 +254,20 @@ class Units:
         )
 
 
+def sg_node(name: DeviceName) -> Path:
+    """Find the SG node of the device that a name means.
+
+    Raises:
+        DeviceError: there is no such device, or it has no SG node.
+    """
+    device = locate(name)
+    if not device.nodes.sg:
+        raise DeviceError(
+            f"{name}: the device has no SG node", hint="modprobe sg on the host makes them"
+        )
+    return Path(device.nodes.sg)
+
+
 def _fault_rules(spec: LunSpec) -> tuple[Rule, ...]:
     rules = spec.options.faults
     if spec.options.fault_file is not None:
@@ -235,7 +285,7 @@ class _Known:
     """A unit, who asked for it first, and what is given back with it."""
 
     spec: LunSpec
-    unit: EmulatedDisk
+    unit: AttachableUnit
     held: contextlib.ExitStack
 
 
@@ -246,7 +296,13 @@ def _share_key(spec: LunSpec) -> str:
     return f"{spec.pdev}:{spec.options.share or spec.address}"
 
 
-def _join(spec: LunSpec, first: LunSpec, unit: EmulatedDisk) -> EmulatedDisk:
+def _join(spec: LunSpec, first: LunSpec, unit: AttachableUnit) -> AttachableUnit:
+    if spec.device is not None:
+        raise DeviceBusyError(
+            f"LUN {spec.address}: {spec.pdev} is LUN {first.address} already",
+            hint="a device that is forwarded has one LUN: to it all guests are one, and their "
+            "reservations cannot be kept apart yet",
+        )
     if not (spec.options.share and first.options.share):
         raise DeviceBusyError(
             f"LUN {spec.address}: {spec.pdev} is LUN {first.address} already",

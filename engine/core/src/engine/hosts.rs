@@ -73,6 +73,8 @@ impl Engine {
             failures: Arc::default(),
             tally: Arc::new(Tally::new(self.mailboxes.len())),
             medium: row.medium,
+            device: row.device,
+            copied: row.copied,
             short_road: row.short_road,
             protected: row.protected,
         })
