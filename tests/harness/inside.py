@@ -92,6 +92,16 @@ def connect(socket: str) -> None:
     _front_end.append(FrontEnd(Path(socket), deadline=_DEADLINE).start())
 
 
+def resume(socket: str) -> None:
+    """Connect to the next back-end after one has died; what lies in the rings is its now."""
+    _front_end[0].resume(Path(socket))
+
+
+def leave() -> None:
+    """Close the connection without a word."""
+    _front_end[0].leave()
+
+
 def scsi(
     target: int, lun: int, cdb: bytes, *, data_out: bytes = b"", data_in: int = 0, piece: int = 0
 ) -> Response:

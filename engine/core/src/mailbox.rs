@@ -273,6 +273,8 @@ pub struct NewQueue {
     pub kind: QueueKind,
     /// The ring itself.
     pub ring: NewRing,
+    /// What lies in it may have been taken by a back-end that died.
+    pub stale: bool,
     /// The memory it lies in.
     pub memory: Arc<Memory>,
     /// Signalled by the guest; None: looked at every millisecond.
