@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from .changes import Changes
     from .control.operator import LunStatistics
+    from .following.follower import Follower
     from .growth import Growth
     from .inventory import Inventory, VirtualHost
     from .roster import Missing, Roster
@@ -51,6 +52,7 @@ class Operations:
         roster: Roster,
         changes: Changes,
         growth: Growth,
+        follower: Follower,
         read: Callable[[], Reading],
         stop: Callable[[], None],
     ) -> None:
@@ -59,6 +61,7 @@ class Operations:
         self._roster = roster
         self._changes = changes
         self._growth = growth
+        self._follower = follower
         self._read = read
         self._stop = stop
 
@@ -86,6 +89,7 @@ class Operations:
             self._roster.lun_change(address, lun, transient=transient),
         ):
             await self._changes.attach_lun(lun)
+        self._follower.wake()
 
     async def detach(self, address: Address, *, force: bool, patience: float) -> None:
         """Detach a LUN; raises as `Inventory.detach`."""
@@ -111,6 +115,7 @@ class Operations:
             self._roster.missing_hosts.clear()
             told = await Reload(self._roster, self._changes).apply(self._roster.wanted())
             told += [Change(name, RESTART) for name in reading.restart]
+        self._follower.begin_anew()
         log.info("reload: the configuration has been read again, changes: %d", len(told))
         for change in told:
             log.info("reload: %s: %s%s", change.what, change.done, _because(change.problem))

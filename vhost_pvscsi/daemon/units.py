@@ -7,7 +7,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from vhost_pvscsi.devices import allocation
 from vhost_pvscsi.devices.emulated.description import DiskGeometry, derive_identity
@@ -15,6 +15,7 @@ from vhost_pvscsi.devices.emulated.disk import EmulatedDisk, Neighbours
 from vhost_pvscsi.devices.faults.file import load_rules
 from vhost_pvscsi.devices.opening import open_backing
 from vhost_pvscsi.devices.pdev import Kind, LunSpec
+from vhost_pvscsi.devices.unit import AttachableUnit
 from vhost_pvscsi.errors import ConfigurationError, DeviceBusyError
 from vhost_pvscsi.medium import Medium
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from vhost_pvscsi.devices.faults.rule import Rule
     from vhost_pvscsi.devices.nonvolatile import StateDirectory
     from vhost_pvscsi.devices.opening import Backing
-    from vhost_pvscsi.devices.unit import AttachableUnit
+    from vhost_pvscsi.discovery.device import HostDevice
     from vhost_pvscsi.engine import Engine
     from vhost_pvscsi.scsi.request import Reply, Request
 
@@ -57,6 +58,45 @@ class Backed:
         return self.backing.measure()
 
 
+class Forwardable(AttachableUnit, Protocol):
+    """What is asked of a unit that forwards to a device of the host."""
+
+    async def lose(self) -> None:
+        """Take note that its device has gone, and give up its node.
+
+        Commands that are under way have ended when this returns. Until `replace` the unit answers
+        INQUIRY as before, and others NOT READY.
+        """
+
+    async def replace(self, node: str) -> None:
+        """Go on with the device that has come back, whose sg node this is.
+
+        Guests hear of it by a unit attention.
+
+        Raises:
+            DeviceError: it cannot be opened; the device stays lost.
+        """
+
+
+@dataclass(slots=True, eq=False)
+class Forwarded:
+    """A unit that forwards to a device of the host."""
+
+    unit: Forwardable
+    device: HostDevice  #: as it is, or was when it went
+    lost: bool = False  #: it has gone
+
+    async def lose(self) -> None:
+        """Take note that the device has gone."""
+        self.lost = True
+        await self.unit.lose()
+
+    async def replace(self, device: HostDevice) -> None:
+        """Go on with the device that has come back; raises as `Forwardable.replace`."""
+        await self.unit.replace(device.nodes.sg)
+        self.device, self.lost = device, False
+
+
 class Units:
     """All units of a daemon. A file that is shared is one unit, whoever is attached to it."""
 
@@ -74,9 +114,12 @@ class Units:
         self._state = state
         self._known: dict[str, _Known] = {}  #: by what makes a unit one: see `_share_key`
         self._backed: list[Backed] = []
+        self._forwarded: list[Forwarded] = []
 
-    def make(self, spec: LunSpec) -> EmulatedDisk:
+    def make(self, spec: LunSpec, device: HostDevice | None = None) -> EmulatedDisk:
         """Make the unit of a LUN, or find the one that it shares.
+
+        `device` is the one that a PDEV means which names one.
 
         Raises:
             ConfigurationError: the options do not fit what is there.
@@ -95,6 +138,11 @@ class Units:
     def backed(self) -> tuple[Backed, ...]:
         """All units that a file or device is behind."""
         return tuple(self._backed)
+
+    @property
+    def forwarded(self) -> tuple[Forwarded, ...]:
+        """All units that forward to a device of the host."""
+        return tuple(self._forwarded)
 
     def release(self, unit: AttachableUnit) -> None:
         """Close what a unit stands on; it is attached nowhere, and its commands have ended."""

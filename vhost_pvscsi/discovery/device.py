@@ -94,6 +94,8 @@ class HostDevice:
     links: tuple[str, ...] = ()  #: /dev/disk/by-*/..., /dev/tape/by-*/...
     #: Device numbers of all its nodes and partitions, `b8:1` or `c21:0`.
     numbers: frozenset[str] = field(default=frozenset(), repr=False)
+    #: Of its folder in sysfs: another one is another device, or the same come back.
+    incarnation: int = field(default=0, repr=False)
     usage: Usage = field(default=UNUSED, compare=False)
 
     @property
@@ -110,6 +112,17 @@ class HostDevice:
             return None
         name = f"wwn:{self.wwn}" if self.wwn else f"serial:{self.serial}"
         return Identity(self.type, self.vendor, self.product, name)
+
+    def is_again(self, other: HostDevice) -> bool:
+        """Whether this is that device, come back: by what both say of themselves.
+
+        One that has no name of its own is recognised by its address, and what it is.
+        """
+        if self.identity is not None or other.identity is not None:
+            return self.identity == other.identity
+        return (self.address, self.type, self.vendor, self.product) == (
+            *(other.address, other.type, other.vendor, other.product),
+        )
 
     @property
     def steady_name(self) -> str:

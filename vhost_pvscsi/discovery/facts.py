@@ -53,13 +53,15 @@ class Facts:
     links: Sequence[str] = ()
     numbers: Sequence[str] = ()  #: of its nodes and partitions, `b8:1` or `c21:0`
     holders: Sequence[str] = ()  #: block devices that are made of it
+    incarnation: int = 0  #: number of its folder in sysfs
 
 
 def describe(facts: Facts) -> HostDevice:
     """Make a device of what was read of it."""
     made = describe_scsi(facts) if HostAddress.match(facts.name) else describe_block(facts)
     usage = Usage(holders=tuple(sorted(facts.holders)))
-    return replace(made, numbers=frozenset(facts.numbers), usage=usage)
+    numbers = frozenset(facts.numbers)
+    return replace(made, numbers=numbers, usage=usage, incarnation=facts.incarnation)
 
 
 def describe_scsi(facts: Facts) -> HostDevice:

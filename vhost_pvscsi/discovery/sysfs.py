@@ -42,6 +42,11 @@ def scsi_facts(root: Path = SYSFS) -> Iterator[Facts]:
 def scsi_device(name: str, root: Path = SYSFS) -> Facts | None:
     """Read the SCSI device at an address; None: there is none, or it has just gone."""
     folder = root / "bus/scsi/devices" / name
+    try:
+        # kernfs gives numbers of what went to what comes only after all others.
+        incarnation = folder.stat().st_ino
+    except OSError:
+        return None
     attributes = _attributes(folder, _SCSI)
     if "type" not in attributes:
         return None
@@ -63,7 +68,17 @@ def scsi_device(name: str, root: Path = SYSFS) -> Facts | None:
         sectors,
         numbers=sorted(numbers),
         holders=sorted(holders),
+        incarnation=incarnation,
     )
+
+
+def addresses(root: Path = SYSFS) -> frozenset[tuple[str, int]]:
+    """Say which SCSI devices there are, and which incarnation of each; nothing is read of them."""
+    found = set()
+    for entry in _entries(root / "bus/scsi/devices"):
+        with contextlib.suppress(OSError):
+            found.add((entry.name, entry.stat().st_ino))
+    return frozenset(found)
 
 
 def block_facts(root: Path = SYSFS) -> Iterator[Facts]:
