@@ -13,7 +13,7 @@ from vhost_pvscsi.discovery.listing import locate
 from vhost_pvscsi.errors import ConfigurationError, DeviceBusyError
 
 from .sockets import Listener
-from .units import Backed, Forwarded, Units
+from .units import Backed, Units
 
 if TYPE_CHECKING:
     import socket
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from vhost_pvscsi.engine import Engine
     from vhost_pvscsi.identity import Address
 
+    from .forwarding import Forwarded
     from .sockets import SocketSpec
 
 log = logging.getLogger(__name__)
@@ -125,6 +126,16 @@ class Inventory:
         """
         unit = self.unit_at(address)
         return next((each for each in self._units.forwarded if each.unit is unit), None)
+
+    async def replace(self, one: Forwarded, device: HostDevice) -> None:
+        """Have a unit go on with its device, which has come back; raises as `Forwarded.replace`."""
+
+        async def renew() -> None:
+            for adapter, address in tuple(self._peers(one.unit)):
+                await adapter.renew(address)
+
+        async with self._changing:
+            await one.replace(device, renew)
 
     def counters(self, host: VirtualHost, names: Sequence[str]) -> dict[str, int]:
         """What the rings of a host's front-end have carried, all together; `names` in order."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .changes import Changes
     from .control.operator import LunStatistics
     from .following.follower import Follower
+    from .forwarding import Forwarded
     from .growth import Growth
     from .inventory import Inventory, VirtualHost
     from .roster import Missing, Roster
@@ -153,9 +154,14 @@ class Operations:
         return sorted([*there, *missing], key=lambda lun: lun.address)
 
     def _statuses(self, only: VirtualHost | None) -> Iterator[LunStatus]:
+        forwarded = {id(one.unit): one for one in self._inventory.forwarded()}
         for host in self._inventory.hosts if only is None else (only,):
             for mapping in host.adapter.table:
-                yield _status(mapping, host.adapter)
+                one = forwarded.get(id(mapping.unit))
+                if one is not None:
+                    yield _forwarded_status(mapping, host.adapter, one)
+                else:
+                    yield _status(mapping, host.adapter)
 
     async def set_faults(self, address: Address, rules: Sequence[str]) -> None:
         """Put fault rules in the place of those there are; none: lift them.
@@ -207,7 +213,7 @@ class Operations:
 def _status(mapping: Attached, adapter: Adapter) -> LunStatus:
     unit = mapping.unit
     shown = mapping.presentation
-    # Emulated disks are all there is to attach so far.
+    # There is nothing else to attach so far.
     assert isinstance(unit, EmulatedDisk)
     return LunStatus(
         address=mapping.address,
@@ -221,6 +227,25 @@ def _status(mapping: Attached, adapter: Adapter) -> LunStatus:
         state="offline" if adapter.is_offline(mapping.id) else "running",
         faults=sum(not one.spent for one in unit.faults.rules),
         denied=adapter.denied(mapping.id),
+    )
+
+
+def _forwarded_status(mapping: Attached, adapter: Adapter, one: Forwarded) -> LunStatus:
+    unit, shown, device = one.unit, mapping.presentation, one.device
+    state = "lost" if one.lost else "running"
+    return LunStatus(
+        address=mapping.address,
+        pdev=unit.name,
+        type=device.type,
+        blocks=(device.size or 0) // (unit.limits.block_size or 512),
+        block_size=unit.limits.block_size,
+        read_only=shown.protected,
+        serial=shown.serial or device.serial,
+        naa=shown.naa.hex() if shown.naa else device.wwn,
+        state="offline" if adapter.is_offline(mapping.id) else state,
+        faults=sum(not rule.spent for rule in unit.faults.rules),
+        denied=adapter.denied(mapping.id),
+        device=str(device.address),
     )
 
 

@@ -7,7 +7,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from vhost_pvscsi.devices import allocation
 from vhost_pvscsi.devices.emulated.description import DiskGeometry, derive_identity
@@ -15,9 +15,10 @@ from vhost_pvscsi.devices.emulated.disk import EmulatedDisk, Neighbours
 from vhost_pvscsi.devices.faults.file import load_rules
 from vhost_pvscsi.devices.opening import open_backing
 from vhost_pvscsi.devices.pdev import Kind, LunSpec
-from vhost_pvscsi.devices.unit import AttachableUnit
-from vhost_pvscsi.errors import ConfigurationError, DeviceBusyError
+from vhost_pvscsi.errors import DeviceBusyError
 from vhost_pvscsi.medium import Medium
+
+from .forwarding import Forwarded
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from vhost_pvscsi.devices.faults.rule import Rule
     from vhost_pvscsi.devices.nonvolatile import StateDirectory
     from vhost_pvscsi.devices.opening import Backing
+    from vhost_pvscsi.devices.unit import AttachableUnit
     from vhost_pvscsi.discovery.device import HostDevice
     from vhost_pvscsi.engine import Engine
     from vhost_pvscsi.scsi.request import Reply, Request
@@ -58,45 +60,6 @@ class Backed:
         return self.backing.measure()
 
 
-class Forwardable(AttachableUnit, Protocol):
-    """What is asked of a unit that forwards to a device of the host."""
-
-    async def lose(self) -> None:
-        """Take note that its device has gone, and give up its node.
-
-        Commands that are under way have ended when this returns. Until `replace` the unit answers
-        INQUIRY as before, and others NOT READY.
-        """
-
-    async def replace(self, node: str) -> None:
-        """Go on with the device that has come back, whose sg node this is.
-
-        Guests hear of it by a unit attention.
-
-        Raises:
-            DeviceError: it cannot be opened; the device stays lost.
-        """
-
-
-@dataclass(slots=True, eq=False)
-class Forwarded:
-    """A unit that forwards to a device of the host."""
-
-    unit: Forwardable
-    device: HostDevice  #: as it is, or was when it went
-    lost: bool = False  #: it has gone
-
-    async def lose(self) -> None:
-        """Take note that the device has gone."""
-        self.lost = True
-        await self.unit.lose()
-
-    async def replace(self, device: HostDevice) -> None:
-        """Go on with the device that has come back; raises as `Forwardable.replace`."""
-        await self.unit.replace(device.nodes.sg)
-        self.device, self.lost = device, False
-
-
 class Units:
     """All units of a daemon. A file that is shared is one unit, whoever is attached to it."""
 
@@ -116,33 +79,52 @@ class Units:
         self._backed: list[Backed] = []
         self._forwarded: list[Forwarded] = []
 
-    def make(self, spec: LunSpec, device: HostDevice | None = None) -> EmulatedDisk:
+    def make(self, spec: LunSpec, device: HostDevice | None = None) -> AttachableUnit:
         """Make the unit of a LUN, or find the one that it shares.
 
-        `device` is the one that a PDEV means which names one.
+        `device` is what its PDEV means, if that is a SCSI device of the host.
 
         Raises:
             ConfigurationError: the options do not fit what is there.
             DeviceError: it cannot be opened.
             DeviceBusyError: another program, or a LUN that does not share, has it.
         """
-        key = _share_key(spec)
+        key = _share_key(spec) if device is None else self._device_key(device)
         if known := self._known.get(key):
             return _join(spec, known.spec, known.unit)
         with contextlib.ExitStack() as undo:
-            unit = self._make_disk(spec, undo)
+            unit: AttachableUnit
+            if device is None:
+                unit = self._make_disk(spec, undo)
+            else:
+                unit = self._forward(spec, device, undo)
             self._known[key] = _Known(spec, unit, undo.pop_all())
         return unit
 
-    @property
-    def backed(self) -> tuple[Backed, ...]:
-        """All units that a file or device is behind."""
-        return tuple(self._backed)
+    def _device_key(self, device: HostDevice) -> str:
+        # What it was at first: a unit goes on with its device wherever that comes back.
+        there = (one for one in self._forwarded if not one.lost)
+        first = next((one.first for one in there if one.device.presence == device.presence), device)
+        return f"device:{first.address}:{first.incarnation}"
+
+    def _forward(
+        self, spec: LunSpec, device: HostDevice, held: contextlib.ExitStack
+    ) -> AttachableUnit:
+        forwarded = Forwarded(self._engine, spec, device, _fault_rules(spec))
+        held.callback(forwarded.close)
+        self._forwarded.append(forwarded)
+        held.callback(self._forwarded.remove, forwarded)
+        return forwarded.unit
 
     @property
     def forwarded(self) -> tuple[Forwarded, ...]:
         """All units that forward to a device of the host."""
         return tuple(self._forwarded)
+
+    @property
+    def backed(self) -> tuple[Backed, ...]:
+        """All units that a file or device is behind."""
+        return tuple(self._backed)
 
     def release(self, unit: AttachableUnit) -> None:
         """Close what a unit stands on; it is attached nowhere, and its commands have ended."""
@@ -157,11 +139,6 @@ class Units:
         self._known.clear()
 
     def _make_disk(self, spec: LunSpec, held: contextlib.ExitStack) -> EmulatedDisk:
-        if spec.kind is Kind.DEVICE:
-            raise ConfigurationError(
-                f"{spec.pdev}: SCSI devices of the host cannot be forwarded yet",
-                hint="name its block device to have a disk emulated on it: /dev/disk/by-id/...",
-            )
         if spec.kind is not Kind.PATH:
             return self._in_memory(spec, held)
         backing = held.enter_context(open_backing(spec))
@@ -283,7 +260,7 @@ class _Known:
     """A unit, who asked for it first, and what is given back with it."""
 
     spec: LunSpec
-    unit: EmulatedDisk
+    unit: AttachableUnit
     held: contextlib.ExitStack
 
 
@@ -294,7 +271,13 @@ def _share_key(spec: LunSpec) -> str:
     return f"{spec.pdev}:{spec.options.share or spec.address}"
 
 
-def _join(spec: LunSpec, first: LunSpec, unit: EmulatedDisk) -> EmulatedDisk:
+def _join(spec: LunSpec, first: LunSpec, unit: AttachableUnit) -> AttachableUnit:
+    if spec.device is not None:
+        raise DeviceBusyError(
+            f"LUN {spec.address}: {spec.pdev} is LUN {first.address} already",
+            hint="a device that is forwarded has one LUN: to it all guests are one, and their "
+            "reservations cannot be kept apart yet",
+        )
     if not (spec.options.share and first.options.share):
         raise DeviceBusyError(
             f"LUN {spec.address}: {spec.pdev} is LUN {first.address} already",

@@ -38,6 +38,10 @@ _LATENCY_UNITS = {"us": 1, "ms": 1000, "s": 1_000_000}
 _MAX_LATENCY_US = 3600 * 1_000_000
 
 
+#: A week; SG counts milliseconds in 32 bits.
+_MAX_TIMEOUT = 7 * 24 * 3600
+
+
 class Cache(enum.Enum):
     """Cache modes, as QEMU's users know them."""
 
@@ -89,6 +93,7 @@ class LunOptions:
     allowed: tuple[CommandKeys, ...] = ()
     forward: bool | None = None  #: to a SCSI device of the host; None: as PDEV's form says
     on_loss: OnLoss = OnLoss.OFFLINE
+    timeout: float | None = None  #: seconds that most commands may take; None: as for the type
 
     @property
     def presentation(self) -> Presentation:
@@ -178,6 +183,17 @@ def _on_loss(name: str, text: str) -> OnLoss:
         ) from None
 
 
+def _timeout(name: str, text: str) -> float:
+    match = re.fullmatch(r"([0-9]{1,7})s?", text, re.ASCII)
+    timeout = int(match[1]) if match else 0
+    if not 0 < timeout <= _MAX_TIMEOUT:
+        raise ConfigurationError(
+            f"{name}={text}: {text!r} is no time that a command may take",
+            hint=f"seconds, 1 to {_MAX_TIMEOUT}: 30s",
+        )
+    return float(timeout)
+
+
 def _latency(name: str, text: str) -> int:
     match = re.fullmatch(r"([0-9]{1,12})(us|ms|s)", text, re.ASCII)
     latency = int(match[1]) * _LATENCY_UNITS[match[2]] if match else -1
@@ -239,6 +255,7 @@ _OPTIONS: Mapping[str, tuple[str, Callable[[str, str], object]]] = {
     "raw": ("raw", _switch),
     "forward": ("forward", _switch),
     "on-loss": ("on_loss", _on_loss),
+    "timeout": ("timeout", _timeout),
 }
 
 #: All options by name, and those whose value is a path.

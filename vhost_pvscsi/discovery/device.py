@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from vhost_pvscsi.identity import HostAddress
 
@@ -94,6 +94,9 @@ class HostDevice:
     links: tuple[str, ...] = ()  #: /dev/disk/by-*/..., /dev/tape/by-*/...
     #: Device numbers of all its nodes and partitions, `b8:1` or `c21:0`.
     numbers: frozenset[str] = field(default=frozenset(), repr=False)
+    #: What it said of itself when it came: whole VPD pages by their codes, None is the standard
+    #: INQUIRY data. Linux reads some and no others.
+    inquiry: Mapping[int | None, bytes] = field(default_factory=dict, repr=False, compare=False)
     #: Of its folder in sysfs: another one is another device, or the same come back.
     incarnation: int = field(default=0, repr=False)
     usage: Usage = field(default=UNUSED, compare=False)
@@ -104,6 +107,11 @@ class HostDevice:
         if self.address is None:
             return self.nodes.usual
         return f"{self.address} ({self.nodes.usual or 'no node'})"
+
+    @property
+    def presence(self) -> tuple[HostAddress | None, int]:
+        """What no other device has, nor this one when it has been away."""
+        return self.address, self.incarnation
 
     @property
     def identity(self) -> Identity | None:

@@ -37,6 +37,16 @@ TYPES: Mapping[int, str] = {
     0x1E: "well-known",
 }
 
+#: Files of sysfs: standard INQUIRY data, and VPD pages by their codes.
+INQUIRY: Mapping[int | None, str] = {
+    None: "inquiry",
+    0x80: "vpd_pg80",
+    0x83: "vpd_pg83",
+    0xB0: "vpd_pgb0",
+    0xB1: "vpd_pgb1",
+    0xB2: "vpd_pgb2",
+}
+
 #: Classes of sysfs in which a SCSI device has nodes.
 NODE_CLASSES = ("scsi_generic", "block", "scsi_tape", "scsi_changer", "bsg")
 
@@ -82,6 +92,11 @@ def describe_scsi(facts: Facts) -> HostDevice:
         # A drive without a medium is as large as the last one that was in it.
         size=facts.sectors * _SECTOR if facts.sectors else None,
         links=tuple(sorted(facts.links)),
+        inquiry={
+            page: facts.attributes[name]
+            for page, name in INQUIRY.items()
+            if facts.attributes.get(name)
+        },
     )
 
 

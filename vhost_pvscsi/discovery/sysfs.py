@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 from vhost_pvscsi.identity import HostAddress
 
-from .facts import NODE_CLASSES, Facts
+from .facts import INQUIRY, NODE_CLASSES, Facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SYSFS = Path("/sys")
 
-#: Of a SCSI device: standard INQUIRY data, its VPD pages 80h and 83h, as read when it came.
-_SCSI = ("type", "vendor", "model", "rev", "state", "wwid", "vpd_pg80")
+#: Of a SCSI device; what it said of itself is read by the kernel when it comes.
+_SCSI = ("type", "vendor", "model", "rev", "state", "wwid", *INQUIRY.values())
 #: Of another block device: virtio-blk, NVMe, and what others have of the same names.
 _BLOCK = ("serial", "wwid", "device/model", "device/serial", "device/firmware_rev", "device/wwid")
 

@@ -15,9 +15,11 @@ use crate::medium::Medium;
 use crate::memory::{Memory, RegionSpec};
 use crate::outcome::{Outcome, Service};
 use crate::pool::Pool;
+use crate::sg::Device;
 use crate::slot::{Token, CDB_MAX};
 use crate::worker::{self, Shared};
 
+mod devices;
 mod hosts;
 mod rings;
 mod statistics;
@@ -73,6 +75,10 @@ pub struct MapRow {
     pub mapping: u32,
     /// Its blocks.
     pub medium: Option<Arc<Medium>>,
+    /// The host's device that its commands go to.
+    pub device: Option<Arc<Device>>,
+    /// Commands for that device whose data-out Python is to see.
+    pub copied: OpcodeSet,
     /// What workers may finish.
     pub short_road: OpcodeSet,
     /// Its writes are refused, as those of a read-only medium.

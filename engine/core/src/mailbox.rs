@@ -15,6 +15,7 @@ use crate::memory::Memory;
 use crate::outcome::{Outcome, Service};
 use crate::ring::split::SplitRing;
 use crate::ring::vscsiif::VscsiifRing;
+use crate::sg::Device;
 use crate::slot::CDB_MAX;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -109,6 +110,8 @@ pub enum Event {
         token: u64,
         /// How.
         outcome: Box<Outcome>,
+        /// What a device gave that Python wanted to see.
+        data: Box<[u8]>,
     },
 }
 
@@ -280,6 +283,19 @@ pub struct NewQueue {
     pub counters: Arc<Counters>,
 }
 
+/// A held request on its way to a device.
+#[derive(Debug)]
+pub struct Forward {
+    /// Which.
+    pub device: Arc<Device>,
+    /// In place of the guest's.
+    pub cdb: [u8; CDB_MAX],
+    /// In place of the guest's buffers.
+    pub bounce: Option<Box<[u8]>>,
+    /// `bounce` goes to the device.
+    pub write: bool,
+}
+
 /// What a worker is told.
 #[derive(Debug)]
 pub enum Order {
@@ -303,6 +319,10 @@ pub enum Order {
     PushEvent(u32, u32, Vec<u8>, Arc<Ticket>),
     /// Run a held request, with this CDB in place of the guest's.
     Execute(u64, Arc<Medium>, [u8; CDB_MAX]),
+    /// Send a held request to a device.
+    Forward(u64, Box<Forward>),
+    /// That device is not needed any more.
+    ForgetDevice(u32, Arc<Ticket>),
     /// Answer a held request; data None: it was moved already.
     Complete(u64, Box<Outcome>, Option<Vec<u8>>),
     /// Answer a held control request.

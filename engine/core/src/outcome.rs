@@ -200,6 +200,12 @@ impl Outcome {
         outcome
     }
 
+    /// The same as a failure of the host's, which its operator is told of; 0: it is none.
+    #[must_use]
+    pub fn with_errno(self, errno: i32) -> Self {
+        Outcome { errno, ..self }
+    }
+
     /// What an errno of the host means to the guest.
     #[must_use]
     pub fn host_error(errno: i32, writing: bool) -> Self {

@@ -11,6 +11,7 @@ use crate::mailbox::Ticket;
 use crate::medium::Medium;
 use crate::memory::Memory;
 use crate::outcome::Service;
+use crate::sg::Device;
 use crate::tally::Tally;
 use crate::transfer::Transfer;
 
@@ -28,6 +29,10 @@ pub enum Holder {
     Kernel,
     /// A pool thread.
     Pool,
+    /// A list: its device has no room for it yet.
+    Waiting,
+    /// SG: the device works on it, and the kernel may touch its pages.
+    Device,
     /// Python.
     Upcall,
 }
@@ -100,7 +105,11 @@ pub struct Slot {
     pub taken: Option<Instant>,
     /// The blocks it works on.
     pub medium: Option<Arc<Medium>>,
-    /// A READ or WRITE on its way.
+    /// The host's device that it is forwarded to.
+    pub device: Option<Arc<Device>>,
+    /// Its data goes through here and not through the guest's buffers: Python sends it, or wants it.
+    pub bounce: Option<Box<[u8]>>,
+    /// A READ or WRITE on its way, or whatever is forwarded.
     pub transfer: Transfer,
     /// It shall end with this service, whatever becomes of it.
     pub mark: Option<Service>,
@@ -137,6 +146,8 @@ impl Default for Slot {
             tally: None,
             taken: None,
             medium: None,
+            device: None,
+            bounce: None,
             transfer: Transfer::default(),
             mark: None,
             ended: None,
@@ -154,6 +165,8 @@ impl Slot {
         self.chain.clear();
         self.memory = None;
         self.medium = None;
+        self.device = None;
+        self.bounce = None;
         self.tally = None;
         self.mark = None;
         self.ended = None;

@@ -57,7 +57,7 @@ class Arrivals:
 
     def pass_over(self, device: HostDevice) -> None:
         """Apply no rule to a device: it is attached."""
-        self._seen.add(_incarnation(device))
+        self._seen.add(device.presence)
 
     async def attach_missing(self, there: Sequence[HostDevice], *, but: Container[Address]) -> None:
         """Attach LUNs that should be there and whose devices are, `but` some."""
@@ -85,12 +85,12 @@ class Arrivals:
     async def apply_rules(self, there: Sequence[HostDevice]) -> None:
         """Attach devices that rules are about, each once."""
         rules = self._roster.configured.rules
-        self._seen &= {_incarnation(device) for device in there}
+        self._seen &= {device.presence for device in there}
         fresh = [
             (device, rule)
             for device in there
             # Until it has its node it is not there yet.
-            if _incarnation(device) not in self._seen and device.nodes.sg
+            if device.presence not in self._seen and device.nodes.sg
             for rule in [next((rule for rule in rules if rule.matches(device)), None)]
             if rule is not None
         ]
@@ -108,14 +108,14 @@ class Arrivals:
                 continue
             if problem is not None:
                 self._say(device, rule, problem)
-            self._seen.add(_incarnation(device))
+            self._seen.add(device.presence)
 
     def _why_not(self, device: HostDevice, uses: Uses) -> str | None:
         usage = uses.of(device)
         if usage.claimed:
             return str(usage)
-        has = {_incarnation(one.device) for one in self._inventory.forwarded() if not one.lost}
-        if _incarnation(device) in has:
+        has = {one.device.presence for one in self._inventory.forwarded() if not one.lost}
+        if device.presence in has:
             return "is attached already"
         for backed in self._inventory.backed():
             if proc.number_of(str(backed.path)) in device.numbers:
@@ -153,10 +153,6 @@ class Arrivals:
         )
 
     def _say(self, device: HostDevice, rule: Rule, problem: str) -> None:
-        if self._said.get(_incarnation(device)) != problem:
-            self._said[_incarnation(device)] = problem
+        if self._said.get(device.presence) != problem:
+            self._said[device.presence] = problem
             log.warning("%s: not attached by the rule of %s: %s", device.name, rule.place, problem)
-
-
-def _incarnation(device: HostDevice) -> object:
-    return device.address, device.incarnation

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Container, Iterable, Sequence
 
     from vhost_pvscsi.discovery.device import HostDevice
 
@@ -44,40 +44,36 @@ def compare(
 
     Several who had the same device get the same one back; nobody gets one that another has.
     """
-    present = {_incarnation(device) for device in there}
+    present = {device.presence for device in there}
     followed = list(followed)
     taken = {
-        _incarnation(one.device)
-        for one in followed
-        if not one.lost and _incarnation(one.device) in present
+        one.device.presence for one in followed if not one.lost and one.device.presence in present
     }
     chosen: dict[object, HostDevice] = {}
     found: list[Lost[_Who] | Returned[_Who]] = []
     for one in followed:
-        if _incarnation(one.device) in taken and not one.lost:
+        if one.device.presence in taken and not one.lost:
             continue
         if not one.lost:
             found.append(Lost(one.who))
-        had = _incarnation(one.device)
+        had = one.device.presence
         again = chosen.get(had) or _find(one.device, there, taken)
         if again is not None:
             chosen[had] = again
-            taken.add(_incarnation(again))
+            taken.add(again.presence)
             found.append(Returned(one.who, again))
     return found
 
 
-def _find(device: HostDevice, there: Sequence[HostDevice], taken: set[object]) -> HostDevice | None:
+def _find(
+    device: HostDevice, there: Sequence[HostDevice], taken: Container[object]
+) -> HostDevice | None:
     return next(
         (
             each
             for each in there
             # Until it has its node it is not there yet.
-            if each.nodes.sg and _incarnation(each) not in taken and each.is_again(device)
+            if each.nodes.sg and each.presence not in taken and each.is_again(device)
         ),
         None,
     )
-
-
-def _incarnation(device: HostDevice) -> object:
-    return device.address, device.incarnation

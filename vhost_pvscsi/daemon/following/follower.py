@@ -24,16 +24,18 @@ if TYPE_CHECKING:
 
     from vhost_pvscsi.daemon.changes import Changes
     from vhost_pvscsi.daemon.control.publisher import Publisher
+    from vhost_pvscsi.daemon.forwarding import Forwarded
     from vhost_pvscsi.daemon.inventory import Inventory
     from vhost_pvscsi.daemon.plan import PlannedLun
     from vhost_pvscsi.daemon.roster import Roster
-    from vhost_pvscsi.daemon.units import Forwarded
     from vhost_pvscsi.discovery.device import HostDevice
 
 log = logging.getLogger(__name__)
 
 #: Devices come in bursts; between two looks are so many seconds.
 PAUSE = 0.1
+#: After a device that has come back could not be had, in seconds.
+RETRY = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,7 @@ class Follower:
             except VhostPvscsiError as error:
                 # Its node may not be ours yet; udev's word on that comes, and is heard.
                 log.error("following devices: %s", error)  # noqa: TRY400
+                asyncio.get_running_loop().call_later(RETRY, self.wake)
 
     def _followed(self) -> Iterator[Followed[Forwarded | Address]]:
         for one in self._inventory.forwarded():
@@ -189,7 +192,7 @@ class Follower:
             del self._waiting[who]
             places = [who]
         else:
-            await who.replace(device)
+            await self._inventory.replace(who, device)
             places = self._inventory.places(who)
             self._arrivals.pass_over(device)
         for address in places:

@@ -10,7 +10,7 @@ use crate::cdb;
 use crate::counters::add;
 use crate::error::RingFault;
 use crate::mailbox::{Event, QueueKind};
-use crate::map::Map;
+use crate::map::{Entry, Map};
 use crate::medium::Medium;
 use crate::outcome::{Outcome, Service};
 use crate::pool::Job;
@@ -51,7 +51,7 @@ impl Worker {
             slot.tally = Some(Arc::clone(&entry.tally));
             slot.taken = Some(self.now);
         }
-        if slot.again && !(entry.is_some_and(|entry| entry.medium.is_some()) && repeats(slot)) {
+        if slot.again && !(entry.is_some_and(keeps_blocks) && repeats(slot)) {
             // It may have been carried out already, and once more would be once too often.
             self.finish(id, queue, slot_id, Outcome::of(Service::Failure));
             return;
@@ -59,15 +59,27 @@ impl Worker {
         let opcode = slot.cdb[0];
         let short = entry.is_some_and(|entry| entry.short_road.contains(opcode));
         if let (true, Some(entry), Some(access)) = (short, entry, cdb::access(opcode)) {
-            if let (true, Some(medium)) = (entry.gate.lets(access), &entry.medium) {
+            let open = entry.gate.lets(access);
+            if let (true, Some(medium)) = (open, &entry.medium) {
                 slot.short = true;
                 slot.medium = Some(Arc::clone(medium));
                 self.start(id, queue, slot_id);
                 return;
             }
+            if let (true, Some(device)) = (open, &entry.device) {
+                slot.short = true;
+                slot.device = Some(Arc::clone(device));
+                self.forward(id, queue, slot_id);
+                return;
+            }
         }
-        // What the medium executor will run on Python's order stays in the guest's buffers.
-        self.hand_up(id, queue, slot_id, !short);
+        // What the medium executor or a device will run on Python's order stays in the guest's
+        // buffers.
+        let copy = match entry {
+            Some(entry) if entry.device.is_some() => entry.copied.contains(opcode),
+            _ => !short,
+        };
+        self.hand_up(id, queue, slot_id, copy);
     }
 
     /// Begin a medium command, or hold it for its medium's latency first.
@@ -229,7 +241,8 @@ impl Worker {
             slot.ordered = false;
             slot.holder = Holder::Upcall;
             let token = self.token(id, slot_id, &queue.slots[slot_id]);
-            let event = Event::Executed { token, outcome: Box::new(outcome) };
+            let data = fetched(&mut queue.slots[slot_id], &outcome);
+            let event = Event::Executed { token, outcome: Box::new(outcome), data };
             self.shared.outbox.push(queue.host, event);
             return;
         }
@@ -321,6 +334,24 @@ impl Worker {
                 }
             });
         }
+    }
+}
+
+/// Whether what is there keeps blocks: a READ or WRITE may be done again.
+fn keeps_blocks(entry: &Arc<Entry>) -> bool {
+    entry.medium.is_some() || entry.device.as_ref().is_some_and(|device| device.block_size > 0)
+}
+
+/// What a device gave into a buffer of ours.
+fn fetched(slot: &mut Slot, outcome: &Outcome) -> Box<[u8]> {
+    match slot.bounce.take() {
+        Some(buffer) if !slot.transfer.write => {
+            let mut buffer = Vec::from(buffer);
+            // No more than a usize holds.
+            buffer.truncate(outcome.transferred as usize);
+            buffer.into_boxed_slice()
+        }
+        _ => Box::default(),
     }
 }
 

@@ -13,7 +13,6 @@ from vhost_pvscsi.daemon.following.follower import Follower
 from vhost_pvscsi.daemon.following.rules import Rule
 from vhost_pvscsi.daemon.plan import Plan, plan_host, plan_lun
 from vhost_pvscsi.daemon.roster import Missing, Roster
-from vhost_pvscsi.daemon.units import Forwarded
 from vhost_pvscsi.discovery.resolve import find
 from vhost_pvscsi.errors import DeviceError
 from vhost_pvscsi.identity import Address
@@ -30,21 +29,30 @@ WWN, OTHER = "5000c50015ea71ac", "5000c50015ea71ad"
 TAPE = tape("1:0:0:0", 10, wwn=WWN)
 
 
-class Unit:
-    """Satisfies `Forwardable`, as far as following goes."""
+class One:
+    """Satisfies `Forwarded`, as far as following goes."""
 
-    def __init__(self, node: str) -> None:
-        self.name = node
-        self.node: str | None = node
+    def __init__(self, device: HostDevice) -> None:
+        self.device = device
+        self.lost = False
+        self.name = "the unit's name"
         self.refuses = False
 
-    async def lose(self) -> None:
-        self.node = None
+    @property
+    def unit(self) -> One:
+        return self
 
-    async def replace(self, node: str) -> None:
+    @property
+    def node(self) -> str | None:
+        return None if self.lost else self.device.nodes.sg
+
+    async def lose(self) -> None:
+        self.lost = True
+
+    def replace(self, device: HostDevice) -> None:
         if self.refuses:
-            raise DeviceError(f"{node}: Permission denied")
-        self.node = node
+            raise DeviceError(f"{device.nodes.sg}: Permission denied")
+        self.device, self.lost = device, False
 
 
 class Shelf:
@@ -52,16 +60,16 @@ class Shelf:
 
     def __init__(self, there: list[HostDevice]) -> None:
         self.there = there
-        self.at: dict[Address, Forwarded] = {}
+        self.at: dict[Address, One] = {}
         self.hosts = ()
 
-    def forwarded(self) -> tuple[Forwarded, ...]:
+    def forwarded(self) -> tuple[One, ...]:
         return tuple(dict.fromkeys(self.at.values()))
 
     def backed(self) -> tuple[()]:
         return ()
 
-    def places(self, one: Forwarded) -> list[Address]:
+    def places(self, one: One) -> list[Address]:
         return sorted(address for address, each in self.at.items() if each is one)
 
     def unit_at(self, address: Address) -> Any:
@@ -71,7 +79,10 @@ class Shelf:
         assert spec.device is not None
         device = device or find(spec.device, self.there)
         shared = next((one for one in self.forwarded() if one.device == device), None)
-        self.at[spec.address] = shared or Forwarded(Unit(device.nodes.sg), device)  # type: ignore[arg-type]
+        self.at[spec.address] = shared or One(device)
+
+    async def replace(self, one: One, device: HostDevice) -> None:
+        one.replace(device)
 
     async def detach(self, address: Address, *, force: bool, patience: float) -> None:
         del self.at[address]
@@ -146,8 +157,8 @@ async def test_a_lun_is_removed_and_comes_with_its_device() -> None:
 
 async def test_of_a_shared_unit_each_address_has_its_own_word() -> None:
     watched = Watched()
-    await watched.attach(A, f"wwn:{WWN},share=on,on-loss=remove")
-    await watched.attach(B, f"wwn:{WWN},share=on")
+    await watched.attach(A, f"wwn:{WWN},on-loss=remove")
+    await watched.attach(B, f"wwn:{WWN}")
     await watched.look()
     assert list(watched.shelf.at) == [B]
     await watched.look(tape("1:0:0:0", 11, wwn=WWN, sg=3))
