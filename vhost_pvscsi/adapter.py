@@ -47,7 +47,7 @@ _GATE_REASONS = {cause: GateReason[cause.name] for cause in Cause}
 
 #: Causes that do not concern commands which are in the task set already: these go on (SAM-5
 #: 5.14; SPC-5 5.14.1). A guest's slow command must not hold another guest's PREEMPT up.
-_LETS_GO_ON = frozenset({Cause.ATTENTION, Cause.RESERVATION})
+_LETS_GO_ON = frozenset({Cause.ATTENTION, Cause.RESERVATION, Cause.LOST})
 
 
 class Adapter:
@@ -197,6 +197,20 @@ class Adapter:
         self._tasks.table = table
         # Only now may workers finish its commands: everything that shuts the gate has done so.
         gate.open(GateReason.NEW)
+
+    async def renew(self, address: Address) -> None:
+        """Tell the engine again of the unit at an address: another device is behind it.
+
+        Commands that it has taken go on with what they began with.
+
+        Raises:
+            ConfigurationError: nothing is attached there.
+        """
+        async with self._changing:
+            mapping = self.table.find(address)
+            unit = self._tasks.attached[mapping.id].unit
+            entry = _entry(address, mapping.id, unit, mapping.presentation)
+            await self._host.change_map(self.table.generation, added=[entry], removed=[mapping.id])
 
     async def detach(self, address: Address, *, patience: float = DETACH_PATIENCE) -> bool:
         """Take the unit at an address away, and tell the guest that is there.

@@ -7,34 +7,28 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vhost_pvscsi.devices import allocation
 from vhost_pvscsi.devices.emulated.description import DiskGeometry, derive_identity
 from vhost_pvscsi.devices.emulated.disk import EmulatedDisk, Neighbours
 from vhost_pvscsi.devices.faults.file import load_rules
-from vhost_pvscsi.devices.forwarded.limits import Limits
-from vhost_pvscsi.devices.forwarded.opening import open_sg
-from vhost_pvscsi.devices.forwarded.timeouts import timeouts
-from vhost_pvscsi.devices.forwarded.unit import ForwardedUnit
-from vhost_pvscsi.devices.forwarded.writing import writing
 from vhost_pvscsi.devices.opening import open_backing
 from vhost_pvscsi.devices.pdev import Kind, LunSpec
-from vhost_pvscsi.discovery.listing import locate
-from vhost_pvscsi.errors import DeviceBusyError, DeviceError
+from vhost_pvscsi.errors import DeviceBusyError
 from vhost_pvscsi.medium import Medium
-from vhost_pvscsi.pipeline import munged_opcodes
-from vhost_pvscsi.sg import DeviceSpec
+
+from .forwarding import Forwarded
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
     from vhost_pvscsi.devices.faults.rule import Rule
     from vhost_pvscsi.devices.nonvolatile import StateDirectory
     from vhost_pvscsi.devices.opening import Backing
     from vhost_pvscsi.devices.unit import AttachableUnit
-    from vhost_pvscsi.discovery.names import DeviceName
+    from vhost_pvscsi.discovery.device import HostDevice
     from vhost_pvscsi.engine import Engine
     from vhost_pvscsi.scsi.request import Reply, Request
 
@@ -83,27 +77,49 @@ class Units:
         self._state = state
         self._known: dict[str, _Known] = {}  #: by what makes a unit one: see `_share_key`
         self._backed: list[Backed] = []
+        self._forwarded: list[Forwarded] = []
 
-    def make(self, spec: LunSpec) -> AttachableUnit:
+    def make(self, spec: LunSpec, device: HostDevice | None = None) -> AttachableUnit:
         """Make the unit of a LUN, or find the one that it shares.
+
+        `device` is what its PDEV means, if that is a SCSI device of the host.
 
         Raises:
             ConfigurationError: the options do not fit what is there.
             DeviceError: it cannot be opened.
             DeviceBusyError: another program, or a LUN that does not share, has it.
         """
-        node = sg_node(spec.device) if spec.device is not None else None
-        key = _share_key(spec) if node is None else f"device:{node}"
+        key = _share_key(spec) if device is None else self._device_key(device)
         if known := self._known.get(key):
             return _join(spec, known.spec, known.unit)
         with contextlib.ExitStack() as undo:
             unit: AttachableUnit
-            if node is None:
+            if device is None:
                 unit = self._make_disk(spec, undo)
             else:
-                unit = self._forwarded(spec, node, undo)
+                unit = self._forward(spec, device, undo)
             self._known[key] = _Known(spec, unit, undo.pop_all())
         return unit
+
+    def _device_key(self, device: HostDevice) -> str:
+        # What it was at first: a unit goes on with its device wherever that comes back.
+        there = (one for one in self._forwarded if not one.lost)
+        first = next((one.first for one in there if one.device.presence == device.presence), device)
+        return f"device:{first.address}:{first.incarnation}"
+
+    def _forward(
+        self, spec: LunSpec, device: HostDevice, held: contextlib.ExitStack
+    ) -> AttachableUnit:
+        forwarded = Forwarded(self._engine, spec, device, _fault_rules(spec))
+        held.callback(forwarded.close)
+        self._forwarded.append(forwarded)
+        held.callback(self._forwarded.remove, forwarded)
+        return forwarded.unit
+
+    @property
+    def forwarded(self) -> tuple[Forwarded, ...]:
+        """All units that forward to a device of the host."""
+        return tuple(self._forwarded)
 
     @property
     def backed(self) -> tuple[Backed, ...]:
@@ -171,33 +187,6 @@ class Units:
         held.callback(self._backed.remove, backed)
         return unit
 
-    def _forwarded(self, spec: LunSpec, node: Path, held: contextlib.ExitStack) -> ForwardedUnit:
-        opened = held.enter_context(open_sg(node, lock=spec.options.lock))
-        times = timeouts(opened.device_type)
-        device = self._engine.add_device(
-            DeviceSpec(
-                fd=opened.fd,
-                exclusive=opened.exclusive,
-                depth=opened.depth,
-                max_transfer=opened.max_transfer,
-                block_size=opened.block_size,
-                writes=writing(opened.device_type),
-                timeout=spec.options.timeout or times.usual,
-                timeouts=times.by_opcode,
-            )
-        )
-        held.callback(self._engine.remove_device, device)
-        limits = Limits(opened.device_type, opened.max_transfer, opened.block_size)
-        return ForwardedUnit(
-            spec.pdev,
-            device,
-            limits,
-            partial(self._engine.forward, device),
-            exclusive=opened.exclusive,
-            is_munged=lambda opcode: opcode in munged_opcodes(),
-            faults=_fault_rules(spec),
-        )
-
     def _in_memory(self, spec: LunSpec, held: contextlib.ExitStack) -> EmulatedDisk:
         assert spec.size is not None  # pdev.py gives every RAM and NULL one
         make = Medium.ram if spec.kind is Kind.RAM else Medium.null
@@ -252,20 +241,6 @@ class Units:
             copy_threads=self._copy_threads,
             find_runs=find_runs,
         )
-
-
-def sg_node(name: DeviceName) -> Path:
-    """Find the SG node of the device that a name means.
-
-    Raises:
-        DeviceError: there is no such device, or it has no SG node.
-    """
-    device = locate(name)
-    if not device.nodes.sg:
-        raise DeviceError(
-            f"{name}: the device has no SG node", hint="modprobe sg on the host makes them"
-        )
-    return Path(device.nodes.sg)
 
 
 def _fault_rules(spec: LunSpec) -> tuple[Rule, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from vhost_pvscsi.identity import HostAddress
 
@@ -94,6 +94,11 @@ class HostDevice:
     links: tuple[str, ...] = ()  #: /dev/disk/by-*/..., /dev/tape/by-*/...
     #: Device numbers of all its nodes and partitions, `b8:1` or `c21:0`.
     numbers: frozenset[str] = field(default=frozenset(), repr=False)
+    #: What it said of itself when it came: whole VPD pages by their codes, None is the standard
+    #: INQUIRY data. Linux reads some and no others.
+    inquiry: Mapping[int | None, bytes] = field(default_factory=dict, repr=False, compare=False)
+    #: Of its folder in sysfs: another one is another device, or the same come back.
+    incarnation: int = field(default=0, repr=False)
     usage: Usage = field(default=UNUSED, compare=False)
 
     @property
@@ -104,12 +109,28 @@ class HostDevice:
         return f"{self.address} ({self.nodes.usual or 'no node'})"
 
     @property
+    def presence(self) -> tuple[HostAddress | None, int]:
+        """What no other device has, nor this one when it has been away."""
+        return self.address, self.incarnation
+
+    @property
     def identity(self) -> Identity | None:
         """What it is recognised by; None: it has told nothing that others could not tell too."""
         if not self.wwn and not self.serial:
             return None
         name = f"wwn:{self.wwn}" if self.wwn else f"serial:{self.serial}"
         return Identity(self.type, self.vendor, self.product, name)
+
+    def is_again(self, other: HostDevice) -> bool:
+        """Whether this is that device, come back: by what both say of themselves.
+
+        One that has no name of its own is recognised by its address, and what it is.
+        """
+        if self.identity is not None or other.identity is not None:
+            return self.identity == other.identity
+        return (self.address, self.type, self.vendor, self.product) == (
+            *(other.address, other.type, other.vendor, other.product),
+        )
 
     @property
     def steady_name(self) -> str:

@@ -37,6 +37,16 @@ TYPES: Mapping[int, str] = {
     0x1E: "well-known",
 }
 
+#: Files of sysfs: standard INQUIRY data, and VPD pages by their codes.
+INQUIRY: Mapping[int | None, str] = {
+    None: "inquiry",
+    0x80: "vpd_pg80",
+    0x83: "vpd_pg83",
+    0xB0: "vpd_pgb0",
+    0xB1: "vpd_pgb1",
+    0xB2: "vpd_pgb2",
+}
+
 #: Classes of sysfs in which a SCSI device has nodes.
 NODE_CLASSES = ("scsi_generic", "block", "scsi_tape", "scsi_changer", "bsg")
 
@@ -53,13 +63,15 @@ class Facts:
     links: Sequence[str] = ()
     numbers: Sequence[str] = ()  #: of its nodes and partitions, `b8:1` or `c21:0`
     holders: Sequence[str] = ()  #: block devices that are made of it
+    incarnation: int = 0  #: number of its folder in sysfs
 
 
 def describe(facts: Facts) -> HostDevice:
     """Make a device of what was read of it."""
     made = describe_scsi(facts) if HostAddress.match(facts.name) else describe_block(facts)
     usage = Usage(holders=tuple(sorted(facts.holders)))
-    return replace(made, numbers=frozenset(facts.numbers), usage=usage)
+    numbers = frozenset(facts.numbers)
+    return replace(made, numbers=numbers, usage=usage, incarnation=facts.incarnation)
 
 
 def describe_scsi(facts: Facts) -> HostDevice:
@@ -80,6 +92,11 @@ def describe_scsi(facts: Facts) -> HostDevice:
         # A drive without a medium is as large as the last one that was in it.
         size=facts.sectors * _SECTOR if facts.sectors else None,
         links=tuple(sorted(facts.links)),
+        inquiry={
+            page: facts.attributes[name]
+            for page, name in INQUIRY.items()
+            if facts.attributes.get(name)
+        },
     )
 
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 from vhost_pvscsi.identity import HostAddress
 
-from .facts import NODE_CLASSES, Facts
+from .facts import INQUIRY, NODE_CLASSES, Facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SYSFS = Path("/sys")
 
-#: Of a SCSI device: standard INQUIRY data, its VPD pages 80h and 83h, as read when it came.
-_SCSI = ("type", "vendor", "model", "rev", "state", "wwid", "vpd_pg80")
+#: Of a SCSI device; what it said of itself is read by the kernel when it comes.
+_SCSI = ("type", "vendor", "model", "rev", "state", "wwid", *INQUIRY.values())
 #: Of another block device: virtio-blk, NVMe, and what others have of the same names.
 _BLOCK = ("serial", "wwid", "device/model", "device/serial", "device/firmware_rev", "device/wwid")
 
@@ -42,6 +42,11 @@ def scsi_facts(root: Path = SYSFS) -> Iterator[Facts]:
 def scsi_device(name: str, root: Path = SYSFS) -> Facts | None:
     """Read the SCSI device at an address; None: there is none, or it has just gone."""
     folder = root / "bus/scsi/devices" / name
+    try:
+        # kernfs gives numbers of what went to what comes only after all others.
+        incarnation = folder.stat().st_ino
+    except OSError:
+        return None
     attributes = _attributes(folder, _SCSI)
     if "type" not in attributes:
         return None
@@ -63,7 +68,17 @@ def scsi_device(name: str, root: Path = SYSFS) -> Facts | None:
         sectors,
         numbers=sorted(numbers),
         holders=sorted(holders),
+        incarnation=incarnation,
     )
+
+
+def addresses(root: Path = SYSFS) -> frozenset[tuple[str, int]]:
+    """Say which SCSI devices there are, and which incarnation of each; nothing is read of them."""
+    found = set()
+    for entry in _entries(root / "bus/scsi/devices"):
+        with contextlib.suppress(OSError):
+            found.add((entry.name, entry.stat().st_ino))
+    return frozenset(found)
 
 
 def block_facts(root: Path = SYSFS) -> Iterator[Facts]:

@@ -14,8 +14,10 @@ from vhost_pvscsi.scsi import sense
 from vhost_pvscsi.scsi.codes import Opcode
 from vhost_pvscsi.scsi.pages import DeviceType
 
+from . import lost
+
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from vhost_pvscsi.devices.attention import Watcher
     from vhost_pvscsi.devices.faults.rule import Rule
@@ -91,6 +93,9 @@ class ForwardedUnit:
         self._attentions = Attentions(self._attention_changed)
         blocks = _Blocks(limits.block_size or 512)
         self._faults = Faults(self._gates, lambda: blocks, None, faults)
+        self._sent: set[asyncio.Future[Reply]] = set()
+        #: What the device has said of itself, while it is gone; None: it is there.
+        self._lost: Mapping[int | None, bytes] | None = None
 
     @property
     def name(self) -> str:
@@ -137,6 +142,8 @@ class ForwardedUnit:
         first = self._gates.add(nexus, keeper, ender)
         if self._faults.shut:
             await keeper(Cause.FAULTS, True)
+        if self._lost is not None:
+            await keeper(Cause.LOST, True)
         if first:
             await self._attentions.join(nexus)
         elif self._attentions.pending(nexus):
@@ -166,12 +173,45 @@ class ForwardedUnit:
         """Say so to all; the device is not reset: that would hit others' commands on its bus."""
         await self.attend(sense.BUS_DEVICE_RESET)
 
+    async def lose(self, told: Mapping[int | None, bytes]) -> None:
+        """The device has gone: answer without it; `told` as in `lost.answer`.
+
+        Commands that are under way end as the kernel ends them.
+        """
+        self._lost = told
+        await self._gates.turn_all(Cause.LOST, True)
+
+    async def idle(self, patience: float) -> bool:
+        """Wait until nothing is under way to a device that has gone; False: something stays."""
+        try:
+            async with asyncio.timeout(patience):
+                # No command follows: the gates are shut. Once more, to wait for those of workers.
+                await self._gates.turn_all(Cause.EXCLUSIVE, True)
+                await self._gates.turn_all(Cause.EXCLUSIVE, False)
+                if self._sent:
+                    await asyncio.wait(self._sent)
+        except TimeoutError:
+            return False
+        return True
+
+    def go_on_with(self, device: Device, limits: Limits, forward: Forward) -> None:
+        """Have another device behind it, until `found` not for guests."""
+        self._device, self._limits, self._send = device, limits, forward
+
+    async def found(self) -> None:
+        """The device is there again, and begins as one that was switched on."""
+        await self.attend(sense.POWER_ON_OR_RESET)
+        self._lost = None
+        await self._gates.turn_all(Cause.LOST, False)
+
     async def execute(self, request: Request) -> Reply:
         """Have the device answer one request."""
         if request.opcode not in _IGNORE_ATTENTION:
             attention = await self._attentions.take(request.nexus)
             if attention is not None:
                 return sense.check_condition(attention)
+        if self._lost is not None:
+            return lost.answer(request, self._lost)
         strike = await self._faults.strike(request)
         if strike is not None:
             return await strike.inflict(request, self._in_turn, self._carry_out)
@@ -188,7 +228,12 @@ class ForwardedUnit:
         if self._turn is None:
             return await self._forward(request)
         # Whoever is cancelled while it waits has not been sent, and ends at once.
+        device = self._device
         await self._turn.acquire()
+        if self._lost is not None or device is not self._device:
+            # It was meant for a device that has gone, and what it did before it is not so now.
+            self._turn.release()
+            return sense.check_condition(sense.OFFLINE)
         sent = asyncio.ensure_future(self._forward(request))
         # A command that is under way keeps its turn until it ends, whoever still wants to know.
         sent.add_done_callback(self._next)
@@ -199,6 +244,12 @@ class ForwardedUnit:
         self._turn.release()
 
     async def _forward(self, request: Request) -> Reply:
+        sent = asyncio.ensure_future(self._ask(request))
+        self._sent.add(sent)
+        sent.add_done_callback(self._sent.discard)
+        return await asyncio.shield(sent)
+
+    async def _ask(self, request: Request) -> Reply:
         if request.data_out and len(request.data_out) == request.data_out_length:
             # It came up because a munger looks at it, and may have changed it.
             return await self._send(request, send=request.data_out)
