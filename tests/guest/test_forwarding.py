@@ -101,7 +101,7 @@ class Forwarding:
 
 
 #: A tape is asked without us, too, as nobody should where its data counts.
-OPTIONS = {SIMULATED: ",timeout=2s", TAPE: ",lock=off"}
+OPTIONS = {SIMULATED: ",timeout=2s", TAPE: ",lock=off", DELETED: ",reset=lun,identity=own,ro"}
 
 
 def luns(nodes: dict[int, str]) -> list[str]:
@@ -409,6 +409,44 @@ def test_a_reset_waits_for_the_device_and_is_told(forwarding: Forwarding) -> Non
     assert forwarding.ask(SIMULATED, "00" * 6).good
 
 
+def test_with_reset_lun_the_device_is_reset_too(forwarding: Forwarding) -> None:
+    assert forwarding.tmf(LOGICAL_UNIT_RESET, DELETED) == FUNCTION_COMPLETE
+    assert forwarding.ask(DELETED, "00" * 6).sense_code == (6, 0x29, 0x03)
+    # The simulated device's own.
+    said = forwarding.ask(DELETED, "00" * 6)
+    assert said.status == CHECK_CONDITION
+    assert said.sense_code[:2] == (6, 0x29)
+    assert forwarding.ask(DELETED, "00" * 6).good
+
+
+def test_names_of_ours_tell_nothing_of_the_device(forwarding: Forwarding) -> None:
+    told = forwarding.ask(DELETED, "12000000ff00", data_in=255).data
+    assert told[8:36] == b"VHPVSCSIVIRTUAL DISK    0.1 "
+    serial = forwarding.direct(DELETED, inquiry(0x80), data_in=255).data[4:]
+    assert serial
+    for page in (0x80, 0x83):
+        assert serial not in forwarding.ask(DELETED, inquiry(page), data_in=255).data
+
+
+def test_a_lun_that_is_read_only_writes_by_neither_road(forwarding: Forwarding) -> None:
+    protected = (7, 0x27, 0x00)
+    written = forwarding.ask(DELETED, "2a000000000000000100", data_out=bytes(512))
+    assert written.sense_code == protected
+    # WRITE SAME(10) comes by Python.
+    assert forwarding.ask(DELETED, "41000000000000000100", data_out=bytes(512)).sense_code == (
+        protected
+    )
+    assert forwarding.ask(DELETED, "28000000000000000100", data_in=512).good
+    assert forwarding.ask(DELETED, MODE_SENSE, data_in=255).data[2] & 0x80
+
+
+def is_gone(answer: Response) -> bool:
+    """Whether the guest was told so: by the kernel, or by us once we have heard of it."""
+    if answer.response == BAD_TARGET:
+        return True
+    return answer.status == CHECK_CONDITION and answer.sense_code == (0x2, 0x04, 0x12)
+
+
 def test_a_device_that_is_deleted_is_gone_for_its_guest(forwarding: Forwarding) -> None:
     # Without a write cache sd has nothing to flush before it goes.
     scsi_disk = f"/sys/class/scsi_disk/{forwarding.addresses[DELETED]}"
@@ -422,9 +460,9 @@ def test_a_device_that_is_deleted_is_gone_for_its_guest(forwarding: Forwarding) 
         answers = [forwarding.wait(tag) for tag in range(301, 309)]
     finally:
         forwarding.host.set_simulated(delay=0)
-    assert all(one.good or one.response == BAD_TARGET for one in answers), answers
-    assert forwarding.ask(DELETED, "28000000000000000800", data_in=4096).response == BAD_TARGET
-    assert forwarding.ask(DELETED, "00" * 6).response == BAD_TARGET
+    assert all(one.good or is_gone(one) for one in answers), answers
+    assert is_gone(forwarding.ask(DELETED, "28000000000000000800", data_in=4096))
+    assert is_gone(forwarding.ask(DELETED, "00" * 6))
     # The others are not touched.
     assert forwarding.ask(SIMULATED, "00" * 6).good
 
