@@ -17,8 +17,8 @@ import pytest
 from tests.harness import images, inside
 from tests.harness.daemon import program
 from tests.harness.frontend import BAD_TARGET, CHECK_CONDITION, GOOD, OK, Response
+from tests.harness.scsi_daemon import CONTROL, PATIENCE, SOCKET
 from tests.harness.scsi_host import ScsiHost
-from tests.harness.xen_daemon import CONTROL, PATIENCE, SOCKET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -122,6 +122,10 @@ class ForwardedUnit:
         return self._limits.device_type
 
     @property
+    def block_size(self) -> int:
+        return self._limits.block_size
+
+    @property
     def medium_opcodes(self) -> frozenset[int]:
         """READ and WRITE of what has blocks, as far as its type's policy lets them pass."""
         if self._limits.device_type not in _HAVE_BLOCKS:
