@@ -31,6 +31,16 @@ class XenHost:
 
 
 @dataclass(frozen=True, slots=True)
+class ScsiHost:
+    """The guest that is a host with SCSI devices."""
+
+    suite: str
+    backports: str
+    kernel_package: str
+    kernel_modules: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """All that decides what the guest and the QEMUs are made of."""
 
@@ -50,6 +60,7 @@ class Manifest:
     boot_packages: tuple[str, ...]
     boot_kept: tuple[str, ...]
     xen_host: XenHost
+    scsi_host: ScsiHost
 
 
 def load(path: Path = PATH) -> Manifest:
@@ -84,5 +95,11 @@ def load(path: Path = PATH) -> Manifest:
             kernel_package=raw["xen-host"]["kernel"],
             kernel_modules=tuple(raw["xen-host"]["modules"]),
             qemu_version=raw["xen-host"]["qemu"],
+        ),
+        scsi_host=ScsiHost(
+            suite=raw["scsi-host"]["suite"],
+            backports=raw["scsi-host"]["backports"],
+            kernel_package=raw["scsi-host"]["kernel"],
+            kernel_modules=tuple(raw["scsi-host"]["modules"]),
         ),
     )

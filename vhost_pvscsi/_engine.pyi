@@ -30,6 +30,7 @@ __all__ = [
     "QUEUE_CONTROL",
     "QUEUE_EVENT",
     "QUEUE_REQUEST",
+    "Device",
     "Engine",
     "Medium",
     "TapeImage",
@@ -52,7 +53,8 @@ FAILED: Final = 6
 #: DONE: ticket, value, error ("" when the order was carried out)
 #: BROKEN: host, session, queue, reason: that session's rings have stopped for good
 #: CANCEL: host, session, token, service: end this held request now
-#: EXECUTED: token, service, status, sense, transferred bytes: the end of `execute`
+#: EXECUTED: token, service, status, sense, transferred bytes, data: the end of `execute`, or of
+#:     `forward`, whose data it has that was to be fetched
 #: FAILED: host, mapping: the host's I/O has failed there; `take_failures` says how often
 _Event: TypeAlias = tuple[Any, ...]
 
@@ -220,6 +222,14 @@ class TapeImage:
         """Read it from the beginning; where it ends early, None if it does not. Raises OSError."""
 
 @final
+class Device:
+    """A SCSI device of the host, open in the engine; made by `Engine.add_device`."""
+
+    @property
+    def max_transfer(self) -> int:
+        """Most bytes that the host carries in one command."""
+
+@final
 class Engine:
     """The engine threads. One per process."""
 
@@ -243,13 +253,17 @@ class Engine:
         self,
         host: int,
         generation: int,
-        added: Sequence[tuple[int, int, int, Medium | None, frozenset[int], bool]],
+        added: Sequence[
+            tuple[int, int, int, Medium | None, Device | None, frozenset[int], frozenset[int], bool]
+        ],
         removed: Sequence[int],
     ) -> int:
         """Take mappings out of a host's map and put others in; what stays costs nothing.
 
-        Added: (target, lun, mapping, medium, short-road opcodes, protected) each. Writes by a
-        mapping that is `protected` are refused as those of a read-only medium are. Mapping ids
+        Added: (target, lun, mapping, medium, device, short-road opcodes, copied opcodes,
+        protected) each. Writes by a mapping that is `protected` are refused as those of a
+        read-only medium are. Of commands for a device only the copied ones come up with their
+        data-out. Mapping ids
         are unique in the process and above 0; a new one starts with its gate closed by GATE_NEW,
         to be opened by the caller. Removed: mapping ids. DONE comes when every thread looks up in
         the new map.
@@ -351,6 +365,56 @@ class Engine:
 
         `cdb`: what it runs, zeros added to 32 bytes. It may differ from the guest's, to move a
         transfer or to make it shorter, and is checked like any.
+
+        Raises:
+            ValueError: the CDB is empty or has more than 32 bytes.
+        """
+    def add_device(
+        self,
+        fd: int,
+        *,
+        exclusive: bool,
+        depth: int,
+        max_transfer: int,
+        block_size: int,
+        writes: set[int],
+        timeout_ms: int,
+        timeouts_ms: dict[int, int],
+    ) -> Device:
+        """Open a SCSI device of the host for all threads.
+
+        `fd`: its SG node, open to read and write.
+        `exclusive`: the caller sends one command at a time; else each thread opens the node again,
+        so that `depth` commands at most are outstanding. `max_transfer`: bytes of one command.
+        `block_size`: bytes in a block, where READ and WRITE that are longer may be cut in pieces;
+        0: they are refused. `writes`: opcodes that a protected mapping may not send. `timeout_ms`:
+        of commands whose opcode is not in `timeouts_ms`.
+
+        Raises:
+            OSError: it cannot be opened again.
+            ValueError: `depth` or `max_transfer` is 0.
+        """
+    def remove_device(self, device: Device) -> None:
+        """Let go of a device whose commands have ended, and wait until no thread has it any more.
+
+        It is closed when the last reference is dropped.
+        """
+    def forward(
+        self,
+        token: int,
+        device: Device,
+        cdb: bytes,
+        *,
+        send: bytes | None = None,
+        fetch: int | None = None,
+    ) -> None:
+        """Let a device carry out a held request. EXECUTED follows; then `complete` it.
+
+        `cdb`: what is sent, at its own length. Data moves between the device and the guest, but
+        where `send` is given in place of the guest's data-out, or up to `fetch` bytes of data-in
+        are to come with EXECUTED in place of going to the guest.
+
+        A device that is sent a command keeps it until its end or its time-out: `abort` waits.
 
         Raises:
             ValueError: the CDB is empty or has more than 32 bytes.

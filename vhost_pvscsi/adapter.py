@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from . import pipeline
 from .denials import Denial, Denials
+from .devices.forwarded.unit import ForwardedUnit
 from .devices.gates import Cause
 from .devices.presentation import PLAIN, Presentation
 from .engine import Engine, Gate, GateReason, MapEntry
@@ -47,7 +48,7 @@ _GATE_REASONS = {cause: GateReason[cause.name] for cause in Cause}
 
 #: Causes that do not concern commands which are in the task set already: these go on (SAM-5
 #: 5.14; SPC-5 5.14.1). A guest's slow command must not hold another guest's PREEMPT up.
-_LETS_GO_ON = frozenset({Cause.ATTENTION, Cause.RESERVATION})
+_LETS_GO_ON = frozenset({Cause.ATTENTION, Cause.RESERVATION, Cause.LOST})
 
 
 class Adapter:
@@ -203,6 +204,20 @@ class Adapter:
         self._tasks.table = table
         # Only now may workers finish its commands: everything that shuts the gate has done so.
         gate.open(GateReason.NEW)
+
+    async def renew(self, address: Address) -> None:
+        """Tell the engine again of the unit at an address: another device is behind it.
+
+        Commands that it has taken go on with what they began with.
+
+        Raises:
+            ConfigurationError: nothing is attached there.
+        """
+        async with self._changing:
+            mapping = self.table.find(address)
+            unit = self._tasks.attached[mapping.id].unit
+            entry = _entry(address, mapping.id, unit, mapping.presentation)
+            await self._host.change_map(self.table.generation, added=[entry], removed=[mapping.id])
 
     async def detach(self, address: Address, *, patience: float = DETACH_PATIENCE) -> bool:
         """Take the unit at an address away, and tell the guest that is there.
@@ -455,6 +470,7 @@ class Adapter:
 def _entry(
     address: Address, mapping_id: int, unit: AttachableUnit, presentation: Presentation
 ) -> MapEntry:
+    device = unit.device if isinstance(unit, ForwardedUnit) else None
     return MapEntry(
         address.target,
         address.lun,
@@ -462,6 +478,8 @@ def _entry(
         unit.medium,
         pipeline.short_road_opcodes(unit, presentation),
         presentation.protected,
+        device,
+        pipeline.munged_opcodes() if device else frozenset(),
     )
 
 

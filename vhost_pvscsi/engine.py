@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import _engine
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from .medium import Medium
     from .rings import PvscsiSetup, RingSetup
+    from .sg import Device, DeviceSpec
     from .wire.vhost_user import MemoryRegion
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class GateReason(enum.IntEnum):
     RESIZED = 6
     FAULTS = 7  #: fault rules are set
     EXCLUSIVE = 8  #: one command has the blocks alone
+    LOST = 9  #: the device of a forwarded unit has gone
     TEST = 15  #: for tests that want the long road
 
 
@@ -59,6 +61,8 @@ class MapEntry:
     medium: Medium | None
     opcodes: frozenset[int]  #: what workers may finish by themselves
     protected: bool = False  #: the executor refuses its writes, as those of a read-only medium
+    device: Device | None = None  #: that its commands go to, in place of a medium
+    copied: frozenset[int] = frozenset()  #: of those the ones whose data-out comes up
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,12 +162,46 @@ class Engine:
         munger made of it, shorter or in another place. Raises ValueError for one of more than
         32 bytes.
         """
-        future: asyncio.Future[Reply] = self._loop.create_future()
         self._core.execute(request.token, medium.handle, request.cdb)
-        self._executions[request.token] = future
+        return await self._execution(request.token)
+
+    async def forward(
+        self,
+        device: Device,
+        request: Request,
+        *,
+        send: bytes | None = None,
+        fetch: int | None = None,
+    ) -> Reply:
+        """Let a device of the host carry out a held request, as `request.cdb` says.
+
+        Its data moves in the engine, but for `send` in place of its data-out, and up to `fetch`
+        bytes of data-in that the reply brings.
+        """
+        self._core.forward(request.token, device.handle, request.cdb, send=send, fetch=fetch)
+        reply = await self._execution(request.token)
+        # What was fetched has still to be given to the guest, and is counted then.
+        return reply if fetch is None else replace(reply, transferred=None)
+
+    async def _execution(self, token: int) -> Reply:
+        future: asyncio.Future[Reply] = self._loop.create_future()
+        self._executions[token] = future
         # A cancelled task must not orphan the engine's run: the guest's pages are in use until
         # it ends (the caller's cancellation is answered by the engine, which ends it early).
         return await asyncio.shield(future)
+
+    def add_device(self, spec: DeviceSpec) -> Device:
+        """Have a SCSI device of the host for `forward`; the caller keeps its descriptor.
+
+        Raises:
+            DeviceError: it cannot be opened again.
+        """
+        return spec.open(self._core)
+
+    def remove_device(self, device: Device) -> None:
+        """Let go of a device whose commands have ended; it is closed then."""
+        self._core.remove_device(device.handle)
+        device.close()
 
     async def close(self) -> None:
         """Stop the threads. All sessions must have been closed."""
@@ -199,11 +237,11 @@ class Engine:
             _settle(future, value, error)
 
     def _on_executed(
-        self, token: int, service: int, status: int, sense: bytes, transferred: int
+        self, token: int, service: int, status: int, sense: bytes, transferred: int, data: bytes
     ) -> None:
         execution = self._executions.pop(token, None)
         if execution is not None and not execution.done():
-            reply = Reply(Status(status), Service(service), sense, transferred=transferred)
+            reply = Reply(Status(status), Service(service), sense, data, transferred)
             execution.set_result(reply)
 
     def _on_cancel(self, host_id: int, _session: int, token: int, service: int) -> None:
@@ -283,7 +321,9 @@ class Host:
                 e.lun,
                 e.mapping,
                 e.medium.handle if e.medium else None,
+                e.device.handle if e.device else None,
                 e.opcodes,
+                e.copied,
                 e.protected,
             )
             for e in added

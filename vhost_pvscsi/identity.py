@@ -1,7 +1,8 @@
-"""The names things go by: SCSI addresses."""
+"""The names things go by: SCSI addresses, virtual ones and the host's."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Self
 
@@ -51,6 +52,29 @@ class Address:
                     hint=f"{name} is 0" if limit == 0 else f"{name} is 0 to {limit}",
                 )
         return cls(host, channel, target, lun)
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.channel}:{self.target}:{self.lun}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class HostAddress:
+    """Where a SCSI device of the host is, `host:channel:target:lun` as Linux numbers them.
+
+    Its LUN is Linux's number, up to 64 bits, not the eight bytes of SAM.
+    """
+
+    host: int
+    channel: int
+    target: int
+    lun: int
+
+    @classmethod
+    def match(cls, text: str) -> Self | None:
+        """Read `h:c:t:l`, decimal; None: it is something else."""
+        if re.fullmatch(r"[0-9]{1,10}(:[0-9]{1,10}){2}:[0-9]{1,20}", text, re.ASCII) is None:
+            return None
+        return cls(*map(int, text.split(":")))
 
     def __str__(self) -> str:
         return f"{self.host}:{self.channel}:{self.target}:{self.lun}"

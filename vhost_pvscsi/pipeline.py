@@ -74,3 +74,8 @@ def short_road_opcodes(
     """
     plain = unit.medium_opcodes - registry.munged_opcodes()
     return frozenset(opcode for opcode in plain if not presentation.policy.touches(opcode))
+
+
+def munged_opcodes(registry: Registry = REGISTRY) -> frozenset[int]:
+    """Opcodes whose requests or replies a munger looks at, so that Python is to have their data."""
+    return registry.munged_opcodes()

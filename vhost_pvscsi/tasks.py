@@ -7,6 +7,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from .devices.forwarded.unit import ForwardedUnit
 from .engine import GateReason
 from .scsi import sense
 from .scsi.request import ManagementOutcome, Service, TaskFunction, TaskManagement
@@ -71,13 +72,19 @@ class Tasks:
     ) -> ManagementOutcome:
         """End the commands of an attachment, or the one with that tag.
 
-        FAILED: one did not end in time, and the LUN is offline from now on.
+        FAILED: one did not end in time, and the LUN is offline from now on. REJECTED: a device of
+        the host is still at work on one, which goes on.
         """
         address = attachment.address
         try:
             async with asyncio.timeout(TMF_DEADLINE):
                 await self._host.abort(service, target=address.target, lun=address.lun, tag=tag)
         except TimeoutError:
+            if attachment.unit.forwarded_as is not None:
+                # Nothing is wrong: SG takes no command back, and a tape rewinds for minutes. It
+                # ends by itself or by its time-out.
+                log.info("%s: its device is still at work; a task stays", address)
+                return ManagementOutcome.REJECTED
             # The kernel still has the guest's pages: nothing is pretended, and no more is risked.
             log.error(  # noqa: TRY400
                 "%s: commands did not end within %.0f s of being told to; the LUN is offline",
@@ -167,7 +174,11 @@ class Tasks:
         return ManagementOutcome.SUCCEEDED if found else ManagementOutcome.COMPLETE
 
     async def _reset_unit(self, attachment: Attachment) -> ManagementOutcome:
+        if isinstance(attachment.unit, ForwardedUnit):
+            await attachment.unit.reset_device()
         outcome = await self._abort_everywhere(attachment.unit, Service.RESET)
+        if outcome is ManagementOutcome.REJECTED:
+            return outcome
         self.resetting.add(attachment.id)
         try:
             await attachment.unit.reset()
@@ -193,5 +204,7 @@ class Tasks:
 
 
 def _together(outcomes: list[ManagementOutcome]) -> ManagementOutcome:
-    failed = ManagementOutcome.FAILED in outcomes
-    return ManagementOutcome.FAILED if failed else ManagementOutcome.COMPLETE
+    for worse in (ManagementOutcome.FAILED, ManagementOutcome.REJECTED):
+        if worse in outcomes:
+            return worse
+    return ManagementOutcome.COMPLETE

@@ -7,6 +7,7 @@ import sys
 
 from images import boot_disk as disk
 from images import build, qemu_device, qemus
+from images import scsi_host as forwarding_host
 from images import xen_host as host
 
 from .machine import kernel_words
@@ -30,6 +31,11 @@ def qemu(version: str) -> qemus.Qemu:
 def xen_host() -> build.GuestImage:
     """Return the guest in which QEMU emulates Xen, built first if it is not there."""
     return host.make(report=_report)
+
+
+def scsi_host() -> build.GuestImage:
+    """Return the guest that is a host with SCSI devices, built first if it is not there."""
+    return forwarding_host.make(report=_report)
 
 
 def xen_guest() -> build.GuestImage:

@@ -1,4 +1,4 @@
-"""A host with a KVM that emulates Xen: an outer guest, whose root is our own host's.
+"""A guest that plays a host: an outer guest, whose root is our own host's.
 
 QEMU and the back-end run in it as they are installed here, because it sees our file system,
 read-only, by 9p. What they write lies in the guest's memory and ends with it.
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 #: Nested SVM of TCG; with SMAP the outer kernel would take much longer.
 _CPU = "max,-smap"
-_MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay")
+#: What sees our file system.
+HOST_MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay")
 #: Our file system in it, with a layer of memory over it.
 _ROOT = "/outer"
 #: What its processes write lies in a folder that the host does not have.
@@ -40,6 +41,8 @@ mkdir /memory/upper /memory/work
 mount -t overlay -o lowerdir=/host,upperdir=/memory/upper,workdir=/memory/work root {_ROOT}
 for each in dev proc sys run; do mount --bind /$each {_ROOT}/$each; done
 mkdir {_ROOT}{_LOGS}
+"""
+_KVM = """
 modprobe kvm-amd || modprobe kvm-intel
 test -c /dev/kvm
 """
@@ -59,15 +62,19 @@ class OuterProcess:
 class OuterHost:
     """The outer guest, running; a context manager that ends it with all that is in it."""
 
-    def __init__(self, image: GuestImage, *, ports: Sequence[str]) -> None:
-        spec = MachineSpec(
+    def __init__(
+        self, image: GuestImage, *, ports: Sequence[str], spec: MachineSpec | None = None
+    ) -> None:
+        """Describe it: one that has a KVM which emulates Xen, if `spec` names no other machine."""
+        self._setup = _SETUP if spec else _SETUP + _KVM
+        spec = spec or MachineSpec(
             qemus.host() or qemus.find("7.2"),
             image,
             "q35-host-root",
             accelerator=TCG,
             cpu=_CPU,
             memory_mib=1280,
-            modules=_MODULES,
+            modules=HOST_MODULES,
         )
         self._machine = Machine(spec, ports=ports)
         self._ports = tuple(ports)
@@ -79,9 +86,9 @@ class OuterHost:
         return self._machine.boot_seconds
 
     def boot(self) -> Self:
-        """Start it and give it our file system and its KVM."""
+        """Start it and give it our file system, and its KVM where it is to have one."""
         self._machine.boot(timeout=_BOOT_TIMEOUT)
-        self._machine.console.check(_SETUP, timeout=_BOOT_TIMEOUT)
+        self._machine.console.check(self._setup, timeout=_BOOT_TIMEOUT)
         return self
 
     def port(self, name: str) -> tuple[socket.socket, str]:

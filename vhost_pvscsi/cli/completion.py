@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
-from vhost_pvscsi.control.parameter import HOST, VDEV
+from vhost_pvscsi.control.parameter import HOST, PDEV, VDEV
+from vhost_pvscsi.discovery import listing
 from vhost_pvscsi.errors import VhostPvscsiError
 
 from .client import Client
 from .common import DEFAULT_CONTROL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from vhost_pvscsi.control.parameter import Kind
+    from vhost_pvscsi.discovery.device import HostDevice
 
     Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
@@ -91,3 +93,33 @@ COMPLETED: dict[Kind, Complete] = {
     VDEV: _asking("query-luns", _of_luns),
     HOST: _asking("query-hosts", _of_hosts),
 }
+
+
+def _pdev(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Complete a device of the host by any of its names, or a file."""
+    items = [CompletionItem(begun, type="file")]  # shells take it where nothing else fits
+    for device in [*listing.scsi_devices(), *listing.block_devices()]:
+        told = " ".join(
+            word
+            for word in (device.type, device.vendor, device.product, device.nodes.usual)
+            if word
+        )
+        offered = names(device) if begun else [device.steady_name]
+        items += [CompletionItem(name, help=told) for name in offered if name.startswith(begun)]
+    return items
+
+
+def names(device: HostDevice) -> Iterator[str]:
+    """Give every name that a device may be attached by."""
+    if device.address is not None:
+        yield str(device.address)
+        if device.wwn:
+            yield f"wwn:{device.wwn}"
+        if device.serial:
+            yield f"serial:{device.serial}"
+    yield from (path for _, path in device.nodes.there())
+    yield from device.links
+
+
+#: Kind of parameter -> what completes one that names something of the host.
+OF_HOST: dict[Kind, Complete] = {PDEV: _pdev}

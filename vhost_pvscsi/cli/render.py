@@ -93,7 +93,7 @@ def scsi_list(told: Rows) -> str:
     """Make the columns that users of Xen know from `xm scsi-list`.
 
     Idx is the virtual host, BE the domain of the back-end: always 0, this one. An emulated disk
-    has no physical address; its PDEV stands where Xen has a device's name.
+    has no physical address. PDEV stands where Xen has a device's name.
     """
     return table(
         ("Idx", "BE", "state", "phy-hctl", "phy", "vir-hctl", "devstate"),
@@ -102,7 +102,7 @@ def scsi_list(told: Rows) -> str:
                 lun["vdev"].partition(":")[0],
                 "0",
                 _seen_as(lun),
-                "-",
+                lun.get("device") or "-",
                 lun["pdev"],
                 lun["vdev"],
                 lun["state"],

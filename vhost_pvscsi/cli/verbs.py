@@ -16,7 +16,8 @@ from vhost_pvscsi.control.parameter import RULES, SWITCH
 from . import render
 from .client import Client
 from .common import HELP_NAMES, common_options, telling_failures
-from .completion import COMPLETED, completion
+from .completion import COMPLETED, OF_HOST, completion
+from .devices import DEVICES
 from .top.command import TOP
 from .values import AS_JSON, TYPES
 
@@ -58,7 +59,7 @@ def _parameter(parameter: Parameter, *, there: bool) -> click.Parameter:
             metavar=f"{kind.word}..." if kind is RULES else kind.word,
             nargs=-1 if kind is RULES else 1,
             required=True,
-            shell_complete=COMPLETED.get(kind) if there else None,
+            shell_complete=COMPLETED.get(kind) if there else OF_HOST.get(kind),
         )
     option = [f"--{parameter.name}", parameter.member]
     if kind is SWITCH:
@@ -158,6 +159,7 @@ VERBS = (
     *(_make(command) for command in COMMANDS.values() if command.verb),
     _SHOW,
     _EVENTS,
+    DEVICES,
     TOP,
     completion,
 )

@@ -143,8 +143,9 @@ COMMANDS: Mapping[str, Command] = {
                 _VDEV,
                 _TRANSIENT,
             ),
-            "PDEV is an image file, a block device, ram:SIZE or null:SIZE, with the options that"
-            " --lun of vhost-pvscsi serve has. A guest that runs is told. A daemon with a state"
+            "PDEV is an image file, a block device, a SCSI device of the host (h:c:t:l, wwn:NAA,"
+            " serial:TEXT, /dev/sgN ...), ram:SIZE or null:SIZE, with the options that --lun of"
+            " vhost-pvscsi serve has. A guest that runs is told. A daemon with a state"
             " directory remembers it.",
             verb="scsi-attach",
         ),
@@ -173,8 +174,10 @@ COMMANDS: Mapping[str, Command] = {
             returns="list of `vdev`, `pdev`, `type`, `blocks`, `block-size`, `read-only`,"
             " `serial`, `naa`, `state`, `faults` (the number of rules), `denied` (the number of"
             " commands that its policy has refused), `connected` (whether its host's guest is),"
-            " `problem` (why a LUN of the state `missing` is), `guest-state` (what a pvSCSI guest"
-            " has made of it: `offered`, `connected`, `failed`, `removed`; of others null)",
+            " `problem` (why a LUN of the state `missing` is), `device` (of a SCSI device that is"
+            " forwarded: its h:c:t:l on the host),"
+            " `guest-state` (what a pvSCSI guest has made of it: `offered`, `connected`, `failed`,"
+            " `removed`; of others null)",
             query=True,
             verb="scsi-list",
         ),

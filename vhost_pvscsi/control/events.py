@@ -39,6 +39,19 @@ EVENTS: Mapping[str, Event] = {
             ("vdev", "blocks", "block-size"),
         ),
         Event(
+            "DEVICE_LOST",
+            "The SCSI device that a LUN is forwarded to has gone. `device` is where it was on the"
+            " host, h:c:t:l. By `on-loss` the LUN is there and not ready (`offline`), or is"
+            " removed after this (`remove`).",
+            ("vdev", "pdev", "device", "on-loss"),
+        ),
+        Event(
+            "DEVICE_RETURNED",
+            "The device of a LUN has come back, and the LUN is there again. `device` is where it"
+            " is on the host now, h:c:t:l.",
+            ("vdev", "pdev", "device"),
+        ),
+        Event(
             "IO_ERROR",
             "The host could not carry out commands of a LUN: `count` of them since the last such"
             " event of that LUN, of which there is one a second at most. `opcode`, `command` and"

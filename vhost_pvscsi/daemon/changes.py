@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from vhost_pvscsi.discovery.device import HostDevice
     from vhost_pvscsi.identity import Address
 
     from .control.publisher import Publisher
@@ -40,14 +41,14 @@ class Changes:
                 raise
             del roster.hosts[number]
             self._publisher.publish("HOST_DETACHED", host=number)
-        for known in (roster.luns, roster.missing):
+        for known in (roster.luns, roster.missing, roster.automatic):
             for address in [address for address in known if address.host == number]:
                 del known[address]
 
-    async def attach_lun(self, lun: PlannedLun) -> None:
-        """Attach a LUN."""
+    async def attach_lun(self, lun: PlannedLun, device: HostDevice | None = None) -> None:
+        """Attach a LUN; `device` is what its PDEV means now, if that is known."""
         address = lun.spec.address
-        await self._inventory.attach_lun(lun.spec)
+        await self._inventory.attach_lun(lun.spec, device)
         self._roster.luns[address] = lun
         self._roster.missing.pop(address, None)
         unit = self._inventory.unit_at(address)
@@ -59,6 +60,7 @@ class Changes:
             return
         await self._inventory.detach(address, force=force, patience=patience)
         del self._roster.luns[address]
+        self._roster.automatic.pop(address, None)
         self._publisher.publish("LUN_DETACHED", vdev=str(address))
 
     def _look_again(self, number: int) -> None:
@@ -68,3 +70,4 @@ class Changes:
         }
         for address in [at for at in self._roster.luns if at.host == number and at not in there]:
             del self._roster.luns[address]
+            self._roster.automatic.pop(address, None)

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from vhost_pvscsi.adapter import Adapter
+from vhost_pvscsi.discovery.listing import locate
 from vhost_pvscsi.errors import ConfigurationError, DeviceBusyError
 
 from .sockets import Listener
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
     from vhost_pvscsi.devices.pdev import LunSpec
     from vhost_pvscsi.devices.presentation import Presentation
     from vhost_pvscsi.devices.unit import AttachableUnit, LogicalUnit
+    from vhost_pvscsi.discovery.device import HostDevice
     from vhost_pvscsi.engine import Engine
     from vhost_pvscsi.identity import Address
 
+    from .forwarding import Forwarded
     from .sockets import SocketSpec
 
 log = logging.getLogger(__name__)
@@ -107,9 +110,32 @@ class Inventory:
         unit = self.unit_at(address)
         return next((backed for backed in self._units.backed if backed.unit is unit), None)
 
-    def places(self, backed: Backed) -> list[Address]:
+    def places(self, one: Backed | Forwarded) -> list[Address]:
         """Where it is attached, in order."""
-        return sorted(address for _, address in self._peers(backed.unit))
+        return sorted(address for _, address in self._peers(one.unit))
+
+    def forwarded(self) -> tuple[Forwarded, ...]:
+        """All units that forward to a device of the host."""
+        return self._units.forwarded
+
+    def forwarded_at(self, address: Address) -> Forwarded | None:
+        """The one at an address; None: what is there forwards to none.
+
+        Raises:
+            ConfigurationError: nothing is attached there.
+        """
+        unit = self.unit_at(address)
+        return next((each for each in self._units.forwarded if each.unit is unit), None)
+
+    async def replace(self, one: Forwarded, device: HostDevice) -> None:
+        """Have a unit go on with its device, which has come back; raises as `Forwarded.replace`."""
+
+        async def renew() -> None:
+            for adapter, address in tuple(self._peers(one.unit)):
+                await adapter.renew(address)
+
+        async with self._changing:
+            await one.replace(device, renew)
 
     def counters(self, host: VirtualHost, names: Sequence[str]) -> dict[str, int]:
         """What the rings of a host's front-end have carried, all together; `names` in order."""
@@ -202,8 +228,8 @@ class Inventory:
                 host.listener.close()
             log.info("virtual host %d is gone", number)
 
-    async def attach_lun(self, spec: LunSpec) -> None:
-        """Attach a LUN, while guests run.
+    async def attach_lun(self, spec: LunSpec, device: HostDevice | None = None) -> None:
+        """Attach a LUN, while guests run; `device` is what its PDEV means now, if that is known.
 
         Raises:
             ConfigurationError: the address is taken or its host unknown, or PDEV cannot be used.
@@ -213,9 +239,11 @@ class Inventory:
         async with self._changing:
             adapter = self.host(spec.address.host).adapter
             adapter.table.check_free(spec.address)
-            unit = self._units.make(spec)
+            if spec.device is not None and device is None:
+                device = await asyncio.to_thread(locate, spec.device)
+            unit = self._units.make(spec, device)
             try:
-                await adapter.attach(spec.address, unit, spec.options.presentation)
+                await adapter.attach(spec.address, unit, self._units.presentation(spec, unit))
             except BaseException:
                 self._let_go(unit)
                 raise

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from .changes import Changes
     from .control.operator import LunStatistics
+    from .following.follower import Follower
+    from .forwarding import Forwarded
     from .growth import Growth
     from .inventory import Inventory, VirtualHost
     from .roster import Missing, Roster
@@ -52,6 +54,7 @@ class Operations:
         roster: Roster,
         changes: Changes,
         growth: Growth,
+        follower: Follower,
         read: Callable[[], Reading],
         stop: Callable[[], None],
     ) -> None:
@@ -60,6 +63,7 @@ class Operations:
         self._roster = roster
         self._changes = changes
         self._growth = growth
+        self._follower = follower
         self._read = read
         self._stop = stop
 
@@ -87,6 +91,7 @@ class Operations:
             self._roster.lun_change(address, lun, transient=transient),
         ):
             await self._changes.attach_lun(lun)
+        self._follower.wake()
 
     async def detach(self, address: Address, *, force: bool, patience: float) -> None:
         """Detach a LUN; raises as `Inventory.detach`."""
@@ -112,6 +117,7 @@ class Operations:
             self._roster.missing_hosts.clear()
             told = await Reload(self._roster, self._changes).apply(self._roster.wanted())
             told += [Change(name, RESTART) for name in reading.restart]
+        self._follower.begin_anew()
         log.info("reload: the configuration has been read again, changes: %d", len(told))
         for change in told:
             log.info("reload: %s: %s%s", change.what, change.done, _because(change.problem))
@@ -149,9 +155,14 @@ class Operations:
         return sorted([*there, *missing], key=lambda lun: lun.address)
 
     def _statuses(self, only: VirtualHost | None) -> Iterator[LunStatus]:
+        forwarded = {id(one.unit): one for one in self._inventory.forwarded()}
         for host in self._inventory.hosts if only is None else (only,):
             for mapping in host.adapter.table:
-                yield _status(mapping, host.adapter)
+                one = forwarded.get(id(mapping.unit))
+                if one is not None:
+                    yield _forwarded_status(mapping, host.adapter, one)
+                else:
+                    yield _status(mapping, host.adapter)
 
     async def set_faults(self, address: Address, rules: Sequence[str]) -> None:
         """Put fault rules in the place of those there are; none: lift them.
@@ -219,6 +230,25 @@ def _status(mapping: Attached, adapter: Adapter) -> LunStatus:
         faults=sum(not one.spent for one in unit.faults.rules),
         denied=adapter.denied(mapping.id),
         guest_state=state.value if (state := adapter.guest_state(mapping.id)) else None,
+    )
+
+
+def _forwarded_status(mapping: Attached, adapter: Adapter, one: Forwarded) -> LunStatus:
+    unit, shown, device = one.unit, mapping.presentation, one.device
+    state = "lost" if one.lost else "running"
+    return LunStatus(
+        address=mapping.address,
+        pdev=unit.name,
+        type=device.type,
+        blocks=(device.size or 0) // (unit.limits.block_size or 512),
+        block_size=unit.limits.block_size,
+        read_only=shown.protected,
+        serial=shown.serial or device.serial,
+        naa=shown.naa.hex() if shown.naa else device.wwn,
+        state="offline" if adapter.is_offline(mapping.id) else state,
+        faults=sum(not rule.spent for rule in unit.faults.rules),
+        denied=adapter.denied(mapping.id),
+        device=str(device.address),
     )
 
 

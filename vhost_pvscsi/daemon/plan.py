@@ -1,4 +1,4 @@
-"""What should be there: virtual hosts by number, LUNs by address."""
+"""What should be there: virtual hosts by number, LUNs by address, rules that make more."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vhost_pvscsi.identity import Address
+
+    from .following.rules import Rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +46,15 @@ class Plan:
 
     hosts: Mapping[int, PlannedHost] = field(default_factory=dict)
     luns: Mapping[Address, PlannedLun] = field(default_factory=dict)
+    rules: tuple[Rule, ...] = ()  #: by which devices of the host are attached, the first that fits
 
     def under(self, other: Plan) -> Plan:
         """Lay another plan over this one: where both name a host or an address, `other` wins."""
-        return Plan({**self.hosts, **other.hosts}, {**self.luns, **other.luns})
+        return Plan(
+            {**self.hosts, **other.hosts},
+            {**self.luns, **other.luns},
+            (*self.rules, *other.rules),
+        )
 
     def read_only(self) -> Plan:
         """Make every LUN of it read-only."""
@@ -57,6 +64,7 @@ class Plan:
                 address: dataclasses.replace(lun, spec=read_only(lun.spec))
                 for address, lun in self.luns.items()
             },
+            self.rules,
         )
 
 

@@ -6,7 +6,8 @@ import logging
 from typing import TYPE_CHECKING
 
 from vhost_pvscsi.control.commands import PATIENCE
-from vhost_pvscsi.errors import ConfigurationError, VhostPvscsiError
+from vhost_pvscsi.devices.lun_options import OnLoss
+from vhost_pvscsi.errors import ConfigurationError, DeviceError, VhostPvscsiError
 
 from .config.mistakes import Mistake, MistakesError
 from .control.operator import Change
@@ -29,7 +30,8 @@ FAILED, RESTART = "failed", "needs a restart"
 async def populate(inventory: Inventory, roster: Roster) -> None:
     """Make all that should be there; its sockets are open then, nobody is served yet.
 
-    What operators had attached and cannot be had is missing. What is configured must be there.
+    What operators had attached and cannot be had is missing, and so is what comes and goes with
+    its device (on-loss=remove). All else that is configured must be there.
 
     Raises:
         VhostPvscsiError: it is not; all of it is named.
@@ -45,7 +47,8 @@ async def populate(inventory: Inventory, roster: Roster) -> None:
             roster.luns[address] = lun
         except VhostPvscsiError as error:
             configured = roster.configured.luns.get(address)
-            if configured is not None and configured.text == lun.text:
+            waits = lun.spec.options.on_loss is OnLoss.REMOVE and isinstance(error, DeviceError)
+            if configured is not None and configured.text == lun.text and not waits:
                 failed.append((lun.place, error))
             else:
                 _miss(roster, address, lun.text, error)

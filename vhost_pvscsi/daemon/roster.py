@@ -21,6 +21,8 @@ from .plan import Plan, PlannedHost, PlannedLun, plan_host, plan_lun
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
+    from .following.rules import Rule
+
 log = logging.getLogger(__name__)
 
 _Key = TypeVar("_Key", int, Address)
@@ -34,6 +36,14 @@ class Missing:
     problem: str
 
 
+@dataclass(frozen=True, slots=True)
+class Automatic:
+    """A LUN that a rule has attached."""
+
+    rule: Rule
+    lun: PlannedLun
+
+
 class Roster:
     """Keeps it, in the store too. Who changes anything holds `changing`."""
 
@@ -44,6 +54,7 @@ class Roster:
         self.luns: dict[Address, PlannedLun] = {}  #: those that are attached
         self.missing_hosts: dict[int, Missing] = {}
         self.missing: dict[Address, Missing] = {}
+        self.automatic: dict[Address, Automatic] = {}  #: of `luns`, those that rules have made
         self._store = store
         self._transient = Records({}, {})  # as records, for this daemon alone
         self._read_only = read_only
@@ -59,7 +70,9 @@ class Roster:
 
     def wanted(self) -> Plan:
         """What should be there; what makes no sense any more is entered as missing."""
-        hosts, luns = dict(self.configured.hosts), dict(self.configured.luns)
+        hosts = dict(self.configured.hosts)
+        luns = {address: made.lun for address, made in self.automatic.items()}
+        luns.update(self.configured.luns)
         for records in (self._store.records, self._transient):
             for number, host_record in records.hosts.items():
                 hosts.pop(number, None)
@@ -76,7 +89,8 @@ class Roster:
             if address.host in self.missing_hosts:
                 problem = f"virtual host {address.host} is missing"
                 self.missing[address] = Missing(lun.text, problem)
-        plan = Plan(hosts, {at: lun for at, lun in luns.items() if at.host in hosts})
+        there = {at: lun for at, lun in luns.items() if at.host in hosts}
+        plan = Plan(hosts, there, self.configured.rules)
         return plan.read_only() if self._read_only else plan
 
     async def settle(self, configured: Plan, *, forget: bool = False) -> None:
@@ -92,6 +106,11 @@ class Roster:
         lasting = nothing if forget else _valid(self._store.records, configured)
         await self._keep(lasting)
         self.configured, self._transient = configured, passing
+        self.automatic = {
+            address: made
+            for address, made in self.automatic.items()
+            if made.rule in configured.rules
+        }
 
     @contextlib.asynccontextmanager
     async def host_change(

@@ -17,6 +17,7 @@ from vhost_pvscsi.state import Store
 from .changes import Changes
 from .control.publisher import Publisher
 from .control.server import ControlServer
+from .following.follower import Follower
 from .growth import Growth
 from .inventory import Inventory
 from .io_errors import IoErrors
@@ -95,9 +96,15 @@ class Service:
                 )
             changes = Changes(inventory, roster, publisher)
             growth = Growth(inventory, publisher)
-            operations = Operations(inventory, roster, changes, growth, self._read, self._stop.set)
+            follower = Follower(inventory, roster, changes, publisher)
+            operations = Operations(
+                inventory, roster, changes, growth, follower, self._read, self._stop.set
+            )
+            # What rules attach is there when the first guest comes.
+            await follower.look()
             async with AsyncExitStack() as controls:
                 await controls.enter_async_context(growth)
+                await controls.enter_async_context(follower)
                 for spec in options.all_controls():
                     await controls.enter_async_context(ControlServer(operations, publisher, spec))
                 await _serve_metrics(inventory, publisher, options.metrics, controls)

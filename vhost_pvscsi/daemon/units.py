@@ -13,11 +13,13 @@ from vhost_pvscsi.devices import allocation
 from vhost_pvscsi.devices.emulated.description import DiskGeometry, derive_identity
 from vhost_pvscsi.devices.emulated.disk import EmulatedDisk, Neighbours
 from vhost_pvscsi.devices.faults.file import load_rules
+from vhost_pvscsi.devices.forwarded.names import with_own_names
 from vhost_pvscsi.devices.opening import open_backing
 from vhost_pvscsi.devices.pdev import Kind, LunSpec
 from vhost_pvscsi.errors import DeviceBusyError
 from vhost_pvscsi.medium import Medium
 
+from .forwarding import Forwarded
 from .tapes import make_tape
 
 if TYPE_CHECKING:
@@ -27,7 +29,9 @@ if TYPE_CHECKING:
     from vhost_pvscsi.devices.faults.rule import Rule
     from vhost_pvscsi.devices.nonvolatile import StateDirectory, UnitMemory
     from vhost_pvscsi.devices.opening import Backing
+    from vhost_pvscsi.devices.presentation import Presentation
     from vhost_pvscsi.devices.unit import AttachableUnit
+    from vhost_pvscsi.discovery.device import HostDevice
     from vhost_pvscsi.engine import Engine
     from vhost_pvscsi.scsi.request import Reply, Request
 
@@ -76,27 +80,62 @@ class Units:
         self._state = state
         self._known: dict[str, _Known] = {}  #: by what makes a unit one: see `_share_key`
         self._backed: list[Backed] = []
+        self._forwarded: list[Forwarded] = []
 
-    def make(self, spec: LunSpec) -> AttachableUnit:
+    def make(self, spec: LunSpec, device: HostDevice | None = None) -> AttachableUnit:
         """Make the unit of a LUN, or find the one that it shares.
+
+        `device` is what its PDEV means, if that is a SCSI device of the host.
 
         Raises:
             ConfigurationError: the options do not fit what is there.
             DeviceError: it cannot be opened.
             DeviceBusyError: another program, or a LUN that does not share, has it.
         """
-        key = _share_key(spec)
+        key = _share_key(spec) if device is None else self._device_key(device)
         if known := self._known.get(key):
             return _join(spec, known.spec, known.unit)
         with contextlib.ExitStack() as undo:
-            unit = self._make_unit(spec, undo)
+            unit: AttachableUnit
+            if device is None:
+                unit = self._make_unit(spec, undo)
+            else:
+                unit = self._forward(spec, device, undo)
             self._known[key] = _Known(spec, unit, undo.pop_all())
         return unit
+
+    def _device_key(self, device: HostDevice) -> str:
+        # What it was at first: a unit goes on with its device wherever that comes back.
+        there = (one for one in self._forwarded if not one.lost)
+        first = next((one.first for one in there if one.device.presence == device.presence), device)
+        return f"device:{first.address}:{first.incarnation}"
+
+    def _forward(
+        self, spec: LunSpec, device: HostDevice, held: contextlib.ExitStack
+    ) -> AttachableUnit:
+        forwarded = Forwarded(self._engine, spec, device, _fault_rules(spec))
+        held.callback(forwarded.close)
+        self._forwarded.append(forwarded)
+        held.callback(self._forwarded.remove, forwarded)
+        return forwarded.unit
+
+    @property
+    def forwarded(self) -> tuple[Forwarded, ...]:
+        """All units that forward to a device of the host."""
+        return tuple(self._forwarded)
 
     @property
     def backed(self) -> tuple[Backed, ...]:
         """All units that a file or device is behind."""
         return tuple(self._backed)
+
+    def presentation(self, spec: LunSpec, unit: AttachableUnit) -> Presentation:
+        """Say how a unit is shown at the address of a LUN."""
+        shown = spec.options.presentation
+        one = next((each for each in self.forwarded if each.unit is unit), None)
+        if one is None or not spec.options.own_identity:
+            return shown
+        return with_own_names(shown, one.unit.limits.device_type, one.first.steady_name)
 
     def release(self, unit: AttachableUnit) -> None:
         """Close what a unit stands on; it is attached nowhere, and its commands have ended."""
@@ -252,6 +291,12 @@ def _share_key(spec: LunSpec) -> str:
 
 
 def _join(spec: LunSpec, first: LunSpec, unit: AttachableUnit) -> AttachableUnit:
+    if spec.device is not None:
+        raise DeviceBusyError(
+            f"LUN {spec.address}: {spec.pdev} is LUN {first.address} already",
+            hint="a device that is forwarded has one LUN: to it all guests are one, and their "
+            "reservations cannot be kept apart yet",
+        )
     if spec.kind is not first.kind or not (spec.options.share and first.options.share):
         raise DeviceBusyError(
             f"LUN {spec.address}: {spec.pdev} is LUN {first.address} already",

@@ -20,6 +20,7 @@ class Cause(enum.Enum):
     EXCLUSIVE = enum.auto()
     RESERVATION = enum.auto()
     FAULTS = enum.auto()
+    LOST = enum.auto()
 
 
 #: Shuts (True) or opens (False) one mapping's gate for a cause. Shutting returns when no

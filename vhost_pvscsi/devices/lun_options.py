@@ -47,6 +47,10 @@ _PAGE = 4096
 MAX_TRANSFER = 32 << 20
 
 
+#: A week; SG counts milliseconds in 32 bits.
+_MAX_TIMEOUT = 7 * 24 * 3600
+
+
 class Cache(enum.Enum):
     """Cache modes, as QEMU's users know them."""
 
@@ -64,6 +68,13 @@ class Cache(enum.Enum):
     def sync_writes(self) -> bool:
         """Whether every write is stable when it is answered; the guest sees no write cache."""
         return self in {Cache.WRITETHROUGH, Cache.DIRECTSYNC}
+
+
+class OnLoss(enum.Enum):
+    """What becomes of a LUN whose device goes away."""
+
+    OFFLINE = "offline"  #: it stays, and answers NOT READY
+    REMOVE = "remove"  #: it goes, and comes when the device does
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +103,11 @@ class LunOptions:
     raw: bool = False
     denied: tuple[CommandKeys, ...] = ()
     allowed: tuple[CommandKeys, ...] = ()
+    forward: bool | None = None  #: to a SCSI device of the host; None: as PDEV's form says
+    on_loss: OnLoss = OnLoss.OFFLINE
+    timeout: float | None = None  #: seconds that most commands may take; None: as for the type
+    reset_lun: bool = False  #: a reset that a guest asks for reaches the device
+    own_identity: bool = False  #: a device is shown with names of ours, not its own
 
     @property
     def presentation(self) -> Presentation:
@@ -170,6 +186,38 @@ def _cache(name: str, text: str) -> Cache:
             f"{name}={text}: {text!r} is no cache mode",
             hint=f"one of {', '.join(mode.value for mode in Cache)}",
         ) from None
+
+
+def _on_loss(name: str, text: str) -> OnLoss:
+    try:
+        return OnLoss(text)
+    except ValueError:
+        raise ConfigurationError(
+            f"{name}={text}: {text!r} is nothing that a LUN does",
+            hint=f"one of {', '.join(each.value for each in OnLoss)}",
+        ) from None
+
+
+def _one_of(**values: bool) -> Callable[[str, str], bool]:
+    def parse(name: str, text: str) -> bool:
+        if text not in values:
+            raise ConfigurationError(
+                f"{name}={text}: {text!r} cannot be used", hint=f"one of {', '.join(values)}"
+            )
+        return values[text]
+
+    return parse
+
+
+def _timeout(name: str, text: str) -> float:
+    match = re.fullmatch(r"([0-9]{1,7})s?", text, re.ASCII)
+    timeout = int(match[1]) if match else 0
+    if not 0 < timeout <= _MAX_TIMEOUT:
+        raise ConfigurationError(
+            f"{name}={text}: {text!r} is no time that a command may take",
+            hint=f"seconds, 1 to {_MAX_TIMEOUT}: 30s",
+        )
+    return float(timeout)
 
 
 def _latency(name: str, text: str) -> int:
@@ -254,6 +302,11 @@ _OPTIONS: Mapping[str, tuple[str, Callable[[str, str], object]]] = {
     "deny": ("denied", parse_denied),
     "allow": ("allowed", parse_allowed),
     "raw": ("raw", _switch),
+    "forward": ("forward", _switch),
+    "on-loss": ("on_loss", _on_loss),
+    "timeout": ("timeout", _timeout),
+    "reset": ("reset_lun", _one_of(off=False, lun=True)),
+    "identity": ("own_identity", _one_of(host=False, own=True)),
 }
 
 #: All options by name, and those whose value is a path.
@@ -277,5 +330,7 @@ _OF_ADDRESS = frozenset(
         "raw",
         "denied",
         "allowed",
+        "on_loss",
+        "own_identity",
     }
 )

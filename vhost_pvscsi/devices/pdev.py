@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vhost_pvscsi.discovery.names import By, DeviceName, match_name
 from vhost_pvscsi.errors import ConfigurationError
 from vhost_pvscsi.identity import Address
 
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 class Kind(enum.Enum):
     """What a PDEV names."""
 
-    PATH = "path"  #: an image file or a block device
+    PATH = "path"  #: an image file or a block device, behind an emulated disk
+    DEVICE = "device"  #: a SCSI device of the host, that commands are forwarded to
     RAM = "ram"
     NULL = "null"
     TAPE = "tape"  #: a tape image
@@ -37,6 +39,7 @@ class LunSpec:
     path: Path | None  #: of PATH and TAPE
     size: int | None  #: bytes, of RAM and NULL
     options: LunOptions = NO_OPTIONS
+    device: DeviceName | None = None  #: of DEVICE
 
     @property
     def identity_source(self) -> str:
@@ -67,11 +70,11 @@ def parse_pdev(address: Address, text: str) -> LunSpec:
     """
     pdev, *words = split_commas(text)
     options = parse_options(words)
-    kind, path, size = _parse_source(pdev)
-    spec = LunSpec(address, pdev, kind, path, size, options)
+    source = _parse_source(pdev, forward=options.forward)
+    spec = LunSpec(address, pdev, source.kind, source.path, source.size, options, source.device)
     _check_options_apply(spec, frozenset(word.partition("=")[0] for word in words))
-    if size is not None:
-        check_size(pdev, size, options.block_size)
+    if spec.size is not None:
+        check_size(pdev, spec.size, options.block_size)
     return spec
 
 
@@ -98,9 +101,9 @@ def absolute_pdev(text: str, folder: Path) -> str:
         ConfigurationError: PDEV cannot be used.
     """
     pdev, *words = split_commas(text)
-    kind, path, _ = _parse_source(pdev)
-    if path is not None:
-        pdev = ("tape:" if kind is Kind.TAPE else "") + str(folder / path)
+    if _parse_source(pdev).path is not None:  # nodes of devices are absolute
+        prefix = "tape:" if _parse_source(pdev).kind is Kind.TAPE else ""
+        pdev = prefix + str(folder / pdev.removeprefix(prefix))
     for number, word in enumerate(words):
         name, _, value = word.partition("=")
         if name in PATH_OPTIONS:
@@ -108,20 +111,42 @@ def absolute_pdev(text: str, folder: Path) -> str:
     return join_commas((pdev, *words))
 
 
-def _parse_source(pdev: str) -> tuple[Kind, Path | None, int | None]:
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What PDEV itself says."""
+
+    kind: Kind
+    path: Path | None = None
+    size: int | None = None
+    device: DeviceName | None = None
+
+
+def _parse_source(pdev: str, *, forward: bool | None = None) -> _Source:
+    """Read PDEV; `forward` is what was said of a name that could be either kind of LUN."""
     prefix, colon, rest = pdev.partition(":")
     for kind in (Kind.RAM, Kind.NULL):
         if colon and prefix == kind.value:
-            return kind, None, parse_size(rest, of=pdev)
+            return _Source(kind, size=parse_size(rest, of=pdev))
     tape = bool(colon) and prefix == Kind.TAPE.value
     if not (rest if tape else pdev) or "\0" in pdev:
         raise ConfigurationError(
             f"PDEV {pdev!r} names nothing",
-            hint="an image file, a block device, tape:FILE, ram:SIZE or null:SIZE",
+            hint="an image file, a block device, a SCSI device of the host, tape:FILE, ram:SIZE "
+            "or null:SIZE",
         )
     if tape:
-        return Kind.TAPE, Path(rest), None
-    return Kind.PATH, Path(pdev), None
+        return _Source(Kind.TAPE, path=Path(rest))
+    name = match_name(pdev)
+    if forward is None:
+        forward = name is not None
+    if forward:
+        return _Source(Kind.DEVICE, device=name or DeviceName(By.NODE, pdev))
+    if name is not None and name.by is not By.NODE:
+        raise ConfigurationError(
+            f"{pdev}: names a SCSI device, and forward=off is for block devices",
+            hint="name its block device to have a disk emulated on it: /dev/disk/by-id/...",
+        )
+    return _Source(Kind.PATH, path=Path(pdev))
 
 
 def check_size(pdev: str, size: int, block_size: int) -> None:
@@ -144,15 +169,27 @@ def check_size(pdev: str, size: int, block_size: int) -> None:
 
 _DISKS = frozenset({Kind.PATH, Kind.RAM, Kind.NULL})
 
-#: Options that mean something for some kinds only, and what those are called.
+#: Options that mean something for some kinds only: those, and what they are called.
 _ONLY_FOR = {
     "latency": (frozenset({Kind.RAM, Kind.NULL}), "ram: and null:"),
     "cache": (frozenset({Kind.PATH}), "files and block devices"),
-    "lock": (frozenset({Kind.PATH, Kind.TAPE}), "files and block devices"),
-    "block-size": (_DISKS, "disks"),
-    "rotational": (_DISKS, "disks"),
-    "removable": (_DISKS, "disks"),
-    "max-transfer": (_DISKS, "disks"),
+    "lock": (
+        frozenset({Kind.PATH, Kind.TAPE, Kind.DEVICE}),
+        "files and block devices, and for devices that are forwarded",
+    ),
+    "forward": (frozenset({Kind.PATH, Kind.DEVICE}), "devices of the host"),
+    "on-loss": (frozenset({Kind.DEVICE}), "SCSI devices that are forwarded"),
+    "timeout": (frozenset({Kind.DEVICE}), "SCSI devices that are forwarded"),
+    "reset": (frozenset({Kind.DEVICE}), "SCSI devices that are forwarded"),
+    "identity": (frozenset({Kind.DEVICE}), "SCSI devices that are forwarded"),
+    "share": (
+        _DISKS | {Kind.TAPE},
+        "emulated units: guests of one device cannot be kept apart yet",
+    ),
+    "block-size": (_DISKS, "emulated disks, other devices have their own"),
+    "rotational": (_DISKS, "emulated disks"),
+    "removable": (_DISKS, "emulated disks"),
+    "max-transfer": (_DISKS | {Kind.DEVICE}, "disks"),
     "capacity": (frozenset({Kind.TAPE}), "tape:"),
     "create": (frozenset({Kind.TAPE}), "tape:"),
 }

@@ -16,8 +16,14 @@ class DeviceType(enum.IntEnum):
 
     DISK = 0x00
     TAPE = 0x01
+    PROCESSOR = 0x03
     CD = 0x05
+    OPTICAL = 0x07
     CHANGER = 0x08
+    STORAGE_ARRAY = 0x0C
+    ENCLOSURE = 0x0D
+    AUTOMATION = 0x12
+    ZONED_DISK = 0x14
     WELL_KNOWN = 0x1E
     NONE = 0x1F
 

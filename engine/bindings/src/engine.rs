@@ -1,6 +1,6 @@
 //! `Engine`: orders in, tickets out.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +16,10 @@ use vhost_pvscsi_core::memory::RegionSpec;
 use vhost_pvscsi_core::outcome::{Outcome, Service};
 use vhost_pvscsi_core::ring::split::Layout;
 use vhost_pvscsi_core::ring::vscsiif::Place;
+use vhost_pvscsi_core::sg::DeviceSpec;
 use vhost_pvscsi_core::tally::Histogram;
 
+use crate::device::PyDevice;
 use crate::error::to_python;
 use crate::events::to_tuple;
 use crate::medium::PyMedium;
@@ -26,7 +28,9 @@ pub const QUEUE_CONTROL: u8 = 0;
 pub const QUEUE_EVENT: u8 = 1;
 pub const QUEUE_REQUEST: u8 = 2;
 
-type Row = (u32, u32, u32, Option<Py<PyMedium>>, HashSet<u8>, bool);
+/// Target, LUN, mapping, medium, device, short-road opcodes, copied opcodes, protected.
+type Row =
+    (u32, u32, u32, Option<Py<PyMedium>>, Option<Py<PyDevice>>, HashSet<u8>, HashSet<u8>, bool);
 
 /// The engine threads.
 #[pyclass(frozen, name = "Engine", module = "vhost_pvscsi._engine")]
@@ -73,15 +77,18 @@ impl PyEngine {
         added: Vec<Row>,
         removed: Vec<u32>,
     ) -> PyResult<u64> {
-        let rows =
-            added.into_iter().map(|(target, lun, mapping, medium, opcodes, protected)| MapRow {
+        let rows = added.into_iter().map(
+            |(target, lun, mapping, medium, device, opcodes, copied, protected)| MapRow {
                 target,
                 lun,
                 mapping,
                 medium: medium.map(|medium| Arc::clone(&medium.get().0)),
-                short_road: OpcodeSet::new(&opcodes.into_iter().collect::<Vec<_>>()),
+                device: device.map(|device| Arc::clone(&device.get().0)),
+                copied: set(copied),
+                short_road: set(opcodes),
                 protected,
-            });
+            },
+        );
         self.0.change_map(host, generation, rows.collect(), &removed).map_err(to_python)
     }
 
@@ -207,6 +214,49 @@ impl PyEngine {
         self.0.execute(token, Arc::clone(&medium.0), cdb).map_err(to_python)
     }
 
+    #[pyo3(signature = (fd, *, exclusive, depth, max_transfer, block_size, writes, timeout_ms, timeouts_ms))]
+    #[allow(clippy::too_many_arguments)]
+    fn add_device(
+        &self,
+        py: Python<'_>,
+        fd: i32,
+        exclusive: bool,
+        depth: usize,
+        max_transfer: u32,
+        block_size: u32,
+        writes: HashSet<u8>,
+        timeout_ms: u32,
+        timeouts_ms: HashMap<u8, u32>,
+    ) -> PyResult<PyDevice> {
+        let spec = DeviceSpec {
+            fd,
+            exclusive,
+            depth,
+            max_transfer,
+            block_size,
+            writes: set(writes),
+            timeout: timeout_ms,
+            timeouts: timeouts_ms.into_iter().collect(),
+        };
+        py.detach(|| self.0.add_device(&spec)).map(PyDevice).map_err(to_python)
+    }
+
+    fn remove_device(&self, py: Python<'_>, device: &PyDevice) {
+        py.detach(|| self.0.remove_device(&device.0));
+    }
+
+    #[pyo3(signature = (token, device, cdb, *, send=None, fetch=None))]
+    fn forward(
+        &self,
+        token: u64,
+        device: &PyDevice,
+        cdb: &[u8],
+        send: Option<Vec<u8>>,
+        fetch: Option<usize>,
+    ) -> PyResult<()> {
+        self.0.forward(token, Arc::clone(&device.0), cdb, send, fetch).map_err(to_python)
+    }
+
     fn complete(
         &self,
         token: u64,
@@ -239,6 +289,10 @@ impl PyEngine {
         let rows = self.0.counters(session).map_err(to_python)?;
         Ok(rows.into_iter().map(|(i, [a, b, c, d, e, f, g])| (i, a, b, c, d, e, f, g)).collect())
     }
+}
+
+fn set(opcodes: HashSet<u8>) -> OpcodeSet {
+    OpcodeSet::new(&opcodes.into_iter().collect::<Vec<_>>())
 }
 
 fn selector(host: u32, target: i64, lun: i64, tag: i128) -> Selector {

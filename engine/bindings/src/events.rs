@@ -60,10 +60,11 @@ pub fn to_tuple<'py>(py: Python<'py>, event: Event) -> PyResult<Bound<'py, PyTup
             (CANCEL, host, session, token, service as u8).into_pyobject(py)
         }
         Event::Failed { host, mapping } => (FAILED, host, mapping).into_pyobject(py),
-        Event::Executed { token, outcome } => {
+        Event::Executed { token, outcome, data } => {
             let sense = PyBytes::new(py, outcome.sense());
             let (service, status) = (outcome.service as u8, outcome.status);
-            (EXECUTED, token, service, status, sense, outcome.transferred).into_pyobject(py)
+            let data = PyBytes::new(py, &data);
+            (EXECUTED, token, service, status, sense, outcome.transferred, data).into_pyobject(py)
         }
     }
 }

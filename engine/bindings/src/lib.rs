@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 
+mod device;
 mod engine;
 mod error;
 mod events;
@@ -12,6 +13,7 @@ fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<engine::PyEngine>()?;
     module.add_class::<medium::PyMedium>()?;
     module.add_class::<medium::PyTapeImage>()?;
+    module.add_class::<device::PyDevice>()?;
     module.add("COMMAND", events::COMMAND)?;
     module.add("CONTROL", events::CONTROL)?;
     module.add("DONE", events::DONE)?;

@@ -275,7 +275,7 @@ fn byte_check(cdb: &[u8; 32]) -> Result<ByteCheck, Box<Outcome>> {
 }
 
 /// First block and number of blocks, by the length of the CDB.
-fn extent(cdb: &[u8; 32]) -> (u64, u32) {
+pub(crate) fn extent(cdb: &[u8; 32]) -> (u64, u32) {
     let be32 = |at: usize| u32::from_be_bytes([cdb[at], cdb[at + 1], cdb[at + 2], cdb[at + 3]]);
     match cdb[0] >> 5 {
         0 => {

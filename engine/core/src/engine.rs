@@ -1,6 +1,6 @@
 //! The engine as its caller sees it: threads, hosts, sessions. Orders go out, events come back.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,9 +15,11 @@ use crate::medium::Medium;
 use crate::memory::{Memory, RegionSpec};
 use crate::outcome::{Outcome, Service};
 use crate::pool::Pool;
+use crate::sg::Device;
 use crate::slot::{Token, CDB_MAX};
 use crate::worker::{self, Shared};
 
+mod devices;
 mod hosts;
 mod rings;
 mod statistics;
@@ -41,6 +43,8 @@ pub struct Options {
 
 #[derive(Debug)]
 struct Host {
+    /// It has had a front-end.
+    served: bool,
     map: Arc<Map>,
     budget: Arc<AtomicI64>,
 }
@@ -48,6 +52,10 @@ struct Host {
 #[derive(Debug)]
 struct Session {
     host: u32,
+    /// It is the first of its host: the front-end may have had another back-end before.
+    first: bool,
+    /// Rings that it has started once.
+    begun: HashSet<u32>,
     memory: Arc<Memory>,
     /// Ring index to thread and counters.
     rings: HashMap<u32, (usize, Arc<Counters>)>,
@@ -73,6 +81,10 @@ pub struct MapRow {
     pub mapping: u32,
     /// Its blocks.
     pub medium: Option<Arc<Medium>>,
+    /// The host's device that its commands go to.
+    pub device: Option<Arc<Device>>,
+    /// Commands for that device whose data-out Python is to see.
+    pub copied: OpcodeSet,
     /// What workers may finish.
     pub short_road: OpcodeSet,
     /// Its writes are refused, as those of a read-only medium.
@@ -180,11 +192,13 @@ impl Engine {
     /// There is no such host.
     pub fn add_session(&self, host: u32) -> Result<u32> {
         let mut state = self.state();
-        if !state.hosts.contains_key(&host) {
+        let Some(owner) = state.hosts.get_mut(&host) else {
             return Err(unknown("virtual host", host));
-        }
+        };
+        let first = !std::mem::replace(&mut owner.served, true);
         let id = next_id(&mut state);
-        let session = Session { host, memory: Arc::default(), rings: HashMap::new() };
+        let (memory, rings, begun) = (Arc::default(), HashMap::new(), HashSet::new());
+        let session = Session { host, first, begun, memory, rings };
         state.sessions.insert(id, session);
         Ok(id)
     }

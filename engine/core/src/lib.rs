@@ -6,7 +6,8 @@
 //!
 //! The way of a request: `ring` takes it into a `slot`; `map` says what it addresses; `gate`
 //! whether a `worker` may finish it; `medium` checks it and moves data, with `backend`, `uring`
-//! or a `pool` thread; what is not the engine's goes up through `mailbox`.
+//! or a `pool` thread; `sg` gives it to a device of the host; what is not the engine's goes up
+//! through `mailbox`.
 
 pub mod aligned;
 pub mod backend;
@@ -31,6 +32,7 @@ pub mod pool;
 pub mod probe;
 pub mod queue;
 pub mod ring;
+pub mod sg;
 pub mod sigbus;
 pub mod slot;
 pub mod slow;

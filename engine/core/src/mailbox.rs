@@ -1,8 +1,10 @@
 //! Between threads: orders to a worker, events to Python, and tickets for what takes time.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vmm_sys_util::eventfd::{EventFd, EFD_CLOEXEC, EFD_NONBLOCK};
@@ -15,6 +17,7 @@ use crate::memory::Memory;
 use crate::outcome::{Outcome, Service};
 use crate::ring::split::SplitRing;
 use crate::ring::vscsiif::VscsiifRing;
+use crate::sg::Device;
 use crate::slot::CDB_MAX;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -109,6 +112,8 @@ pub enum Event {
         token: u64,
         /// How.
         outcome: Box<Outcome>,
+        /// What a device gave that Python wanted to see.
+        data: Box<[u8]>,
     },
 }
 
@@ -270,6 +275,8 @@ pub struct NewQueue {
     pub kind: QueueKind,
     /// The ring itself.
     pub ring: NewRing,
+    /// What lies in it may have been taken by a back-end that died.
+    pub stale: bool,
     /// The memory it lies in.
     pub memory: Arc<Memory>,
     /// Signalled by the guest; None: looked at every millisecond.
@@ -278,6 +285,19 @@ pub struct NewQueue {
     pub call: Option<OwnedFd>,
     /// Its counters.
     pub counters: Arc<Counters>,
+}
+
+/// A held request on its way to a device.
+#[derive(Debug)]
+pub struct Forward {
+    /// Which.
+    pub device: Arc<Device>,
+    /// In place of the guest's.
+    pub cdb: [u8; CDB_MAX],
+    /// In place of the guest's buffers.
+    pub bounce: Option<Box<[u8]>>,
+    /// `bounce` goes to the device.
+    pub write: bool,
 }
 
 /// What a worker is told.
@@ -303,6 +323,10 @@ pub enum Order {
     PushEvent(u32, u32, Vec<u8>, Arc<Ticket>),
     /// Run a held request, with this CDB in place of the guest's.
     Execute(u64, Arc<Medium>, [u8; CDB_MAX]),
+    /// Send a held request to a device.
+    Forward(u64, Box<Forward>),
+    /// That device is not needed any more; the sender is dropped when it is gone.
+    ForgetDevice(u32, Sender<Infallible>),
     /// Answer a held request; data None: it was moved already.
     Complete(u64, Box<Outcome>, Option<Vec<u8>>),
     /// Answer a held control request.

@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::failures::Failures;
 use crate::gate::Gate;
 use crate::medium::Medium;
+use crate::sg::Device;
 use crate::tally::Tally;
 
 /// The REPORT LUNS well known logical unit (SAM-5 4.7.5.2), as a number beside the others.
@@ -50,6 +51,10 @@ pub struct Entry {
     pub tally: Arc<Tally>,
     /// The blocks; None for a unit without any.
     pub medium: Option<Arc<Medium>>,
+    /// The host's device that its commands go to; None for a unit of our own.
+    pub device: Option<Arc<Device>>,
+    /// Commands for that device whose data-out Python is to see.
+    pub copied: OpcodeSet,
     /// What a worker may finish while the gate is open.
     pub short_road: OpcodeSet,
     /// Its writes are refused, as those of a read-only medium.
@@ -172,6 +177,8 @@ mod tests {
             failures: Arc::default(),
             tally: Arc::new(Tally::new(1)),
             medium: None,
+            device: None,
+            copied: OpcodeSet::default(),
             short_road: OpcodeSet::default(),
             protected: false,
         })

@@ -84,6 +84,8 @@ pub const LBA_OUT_OF_RANGE: Sense = Sense(0x5, 0x21, 0x00);
 pub const INVALID_FIELD_IN_CDB: Sense = Sense(0x5, 0x24, 0x00);
 /// 5h/26h/00h
 pub const INVALID_FIELD_IN_PARAMETER_LIST: Sense = Sense(0x5, 0x26, 0x00);
+/// 6h/29h/00h
+pub const POWER_ON_OR_RESET: Sense = Sense(0x6, 0x29, 0x00);
 /// 7h/27h/00h
 pub const WRITE_PROTECTED: Sense = Sense(0x7, 0x27, 0x00);
 /// 7h/27h/07h
@@ -253,6 +255,12 @@ impl Outcome {
         // `length` is at most 96.
         outcome.sense_len = length as u8;
         outcome
+    }
+
+    /// The same as a failure of the host's, which its operator is told of; 0: it is none.
+    #[must_use]
+    pub fn with_errno(self, errno: i32) -> Self {
+        Outcome { errno, ..self }
     }
 
     /// What an errno of the host means to the guest.

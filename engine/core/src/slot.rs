@@ -12,6 +12,7 @@ use crate::mailbox::Ticket;
 use crate::medium::Medium;
 use crate::memory::Memory;
 use crate::outcome::Service;
+use crate::sg::Device;
 use crate::tally::Tally;
 use crate::transfer::Transfer;
 
@@ -29,6 +30,10 @@ pub enum Holder {
     Kernel,
     /// A pool thread.
     Pool,
+    /// A list: its device has no room for it yet.
+    Waiting,
+    /// SG: the device works on it, and the kernel may touch its pages.
+    Device,
     /// Python.
     Upcall,
 }
@@ -67,6 +72,8 @@ pub struct Slot {
     pub asks: Asks,
     /// A back-end before us took it, and died: it may have been carried out.
     pub again: bool,
+    /// It lay in the ring when that was started, and a back-end that died may have taken it.
+    pub stale: bool,
     /// Its buffers.
     pub chain: Chain,
     /// Data-in bytes the guest has room for, before a transfer advances through them.
@@ -101,7 +108,11 @@ pub struct Slot {
     pub taken: Option<Instant>,
     /// The blocks it works on.
     pub medium: Option<Arc<Medium>>,
-    /// A READ or WRITE on its way.
+    /// The host's device that it is forwarded to.
+    pub device: Option<Arc<Device>>,
+    /// Its data goes through here and not through the guest's buffers: Python sends it, or wants it.
+    pub bounce: Option<Box<[u8]>>,
+    /// A READ or WRITE on its way, or whatever is forwarded.
     pub transfer: Transfer,
     /// It shall end with this service, whatever becomes of it.
     pub mark: Option<Service>,
@@ -123,6 +134,7 @@ impl Default for Slot {
             head: 0,
             asks: Asks::Command,
             again: false,
+            stale: false,
             chain: Chain::default(),
             data_in: 0,
             data_out: 0,
@@ -140,6 +152,8 @@ impl Default for Slot {
             tally: None,
             taken: None,
             medium: None,
+            device: None,
+            bounce: None,
             transfer: Transfer::default(),
             mark: None,
             ended: None,
@@ -158,6 +172,8 @@ impl Slot {
         self.chain.clear();
         self.memory = None;
         self.medium = None;
+        self.device = None;
+        self.bounce = None;
         self.tally = None;
         self.access = None;
         self.mark = None;

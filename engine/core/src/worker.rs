@@ -17,9 +17,11 @@ use crate::mailbox::{Event, Mailbox, Order, Outbox, Ticket};
 use crate::map::Map;
 use crate::pool::Pool;
 use crate::queue::Queue;
+use crate::sg::lane::Lanes;
 use crate::slot::{Holder, Slot, Token};
 use crate::uring::Uring;
 
+mod forwarding;
 mod long_road;
 mod orders;
 mod short_road;
@@ -29,6 +31,8 @@ mod waking;
 const FIRST_QUEUE: u64 = 16;
 const MAIL: u64 = 0;
 const URING: u64 = 1;
+/// epoll data of a descriptor of a device: this bit, the device, and which of its descriptors.
+const DEVICE: u64 = 1 << 63;
 
 /// Requests of a long batch after which the guest is shown what is done already, so that it can
 /// prepare the next ones while we go on.
@@ -63,6 +67,10 @@ pub struct Worker {
     broken: HashMap<u32, Arc<AtomicBool>>,
     maps: HashMap<u32, Arc<Map>>,
     held: BinaryHeap<Reverse<(Instant, u64)>>,
+    /// Devices of the host that this thread has sent something to.
+    devices: HashMap<u32, Lanes>,
+    /// Their descriptors from which something may be read.
+    readable: Vec<(u32, usize)>,
     ready: Vec<usize>,
     unarmed: Vec<usize>,
     dirty: Vec<usize>,
@@ -100,6 +108,8 @@ impl Worker {
             broken: HashMap::new(),
             maps: HashMap::new(),
             held: BinaryHeap::new(),
+            devices: HashMap::new(),
+            readable: Vec::with_capacity(64),
             ready: Vec::with_capacity(64),
             unarmed: Vec::with_capacity(64),
             dirty: Vec::with_capacity(64),
@@ -149,6 +159,7 @@ impl Worker {
             self.inline_left = INLINE_WRITES;
             self.drain_ready();
             self.reap();
+            self.reap_devices();
             self.release_held();
             self.publish();
             self.rounds += 1;

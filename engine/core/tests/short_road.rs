@@ -50,6 +50,8 @@ fn rig(medium: Medium) -> Rig {
     let host = engine.add_host(1 << 20);
     let opcodes = COMMANDS.map(|row| row.opcode);
     let row = MapRow {
+        device: None,
+        copied: OpcodeSet::default(),
         protected: false,
         target: 0,
         lun: 0,

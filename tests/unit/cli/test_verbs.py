@@ -47,7 +47,7 @@ def good(*words: str) -> str:
 
 def test_every_command_with_a_word_is_a_verb() -> None:
     words = {command.verb for command in COMMANDS.values() if command.verb}
-    others = {"serve", "check-config", "show", "events", "top", "completion", "tape"}
+    others = {"serve", "check-config", "show", "events", "devices", "top", "completion", "tape"}
     assert words | others == set(main.commands)
 
 

@@ -22,6 +22,7 @@ from vhost_pvscsi.identity import Address
 from .file import Document, load
 from .mistakes import Mistake, MistakesError, not_known
 from .notes import Notes
+from .rules import read_rules
 from .settings import read_setting
 from .vscsi import parse_item
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from .notes import Place, Table
 
-_TABLES = ("daemon", "control", "host", "lun", "vscsi")
+_TABLES = ("daemon", "control", "host", "lun", "vscsi", "auto-attach")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,14 @@ class Config:
             )
             for address, lun in self.plan.luns.items()
             if address.host not in known
+        ] + [
+            Mistake(
+                rule.place,
+                f"[[auto-attach]] vdev {rule.vdev!r}: there is no virtual host {rule.host}",
+                f"a table [[host]] with number = {rule.host}",
+            )
+            for rule in self.plan.rules
+            if rule.host not in known
         ]
         if self.mistakes or wrong:
             raise MistakesError(sorted([*self.mistakes, *wrong], key=_by_line))
@@ -102,11 +111,12 @@ class _Reader:
         for at, table in self._notes.tables("lun"):
             self._lun(at, table)
         self._vscsi(content.get("vscsi", []))
+        rules = read_rules(self._document, self._notes)
         return Config(
             self._document.path,
             settings,
             [spec for spec in controls if spec is not None],
-            Plan(self._hosts, self._luns),
+            Plan(self._hosts, self._luns, rules),
             self._notes.mistakes,
         )
 

@@ -41,11 +41,11 @@ def parse_item(text: str) -> tuple[Address, str]:
             f"vscsi {text[:_SHOWN]!r}: a whole physical host (feature-host) is not served",
             hint="name each LUN: 'PDEV,VDEV'",
         )
-    if re.fullmatch(r"[0-9]+(:[0-9]+){3}|naa\.[0-9a-f]+:[0-9]+", pdev, re.ASCII | re.IGNORECASE):
+    if re.fullmatch(r"naa\.[0-9a-f]+:[0-9]+", pdev, re.ASCII | re.IGNORECASE):
         raise ConfigurationError(
-            f"vscsi {text[:_SHOWN]!r}: PDEV {pdev} is a SCSI address of the host, "
+            f"vscsi {text[:_SHOWN]!r}: PDEV {pdev} is a LUN of the kernel's target, "
             "and those are not served",
-            hint="name the block device: /dev/disk/by-id/...",
+            hint="name the device behind it: vhost-pvscsi devices",
         )
     return Address.parse(vdev), join_commas((pdev, *options))
 

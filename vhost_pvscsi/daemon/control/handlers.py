@@ -135,6 +135,7 @@ def _describe(lun: LunStatus) -> dict[str, Any]:
         "faults": lun.faults,
         "denied": lun.denied,
         "problem": lun.problem,
+        "device": lun.device,
         "guest-state": lun.guest_state,
     }
 

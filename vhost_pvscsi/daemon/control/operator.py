@@ -35,10 +35,13 @@ class LunStatus:
     read_only: bool
     serial: str
     naa: str  #: hexadecimal digits
-    state: str  #: "running", "detaching", "offline", or "missing": it should be there and is not
+    #: "running", "detaching", "offline"; "lost": its device has gone; "missing": it should be there
+    #: and is not
+    state: str
     faults: int  #: fault rules that are set
     denied: int  #: commands that its policy has refused
     problem: str | None = None  #: why it is missing
+    device: str | None = None  #: of a SCSI device that is forwarded: its h:c:t:l on the host
     guest_state: str | None = None  #: what a pvSCSI guest made of it: transports.base.GuestState
 
 

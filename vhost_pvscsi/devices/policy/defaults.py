@@ -74,6 +74,7 @@ _CD = _codes(
 
 _ALLOWED: Mapping[DeviceType, CommandKeys] = {
     DeviceType.DISK: frozenset(_PRIMARY | _DISK),
+    DeviceType.ZONED_DISK: frozenset(_PRIMARY | _DISK),
     DeviceType.TAPE: frozenset(_PRIMARY | _TAPE),
     DeviceType.CHANGER: frozenset(_PRIMARY | _CHANGER),
     DeviceType.CD: frozenset(_PRIMARY | _CD),

@@ -75,6 +75,11 @@ impl Worker {
                     }
                 })
             }
+            Order::Forward(token, forward) => self.forward_ordered(token, *forward),
+            Order::ForgetDevice(id, gone) => {
+                self.forget_device(id);
+                drop(gone);
+            }
             Order::Complete(token, outcome, data) => self.complete(token, *outcome, data),
             Order::CompleteControl(token, data) => {
                 self.with_slot(token, |worker, _, queue, slot_id| {
@@ -211,6 +216,12 @@ impl Worker {
                 if let Some(ended) = &slot.ended {
                     ended.store(true, Ordering::Relaxed);
                 }
+            }
+            // SG takes nothing back: the command ends by itself, or by its time-out.
+            Holder::Device => {}
+            Holder::Waiting => {
+                self.withdraw(token, slot);
+                self.finish(id, queue, slot_id, Outcome::of(Service::Aborted));
             }
             Holder::Upcall => {
                 let service = slot.mark.unwrap_or(Service::Aborted);

@@ -11,9 +11,9 @@ use crate::counters::add;
 use crate::error::RingFault;
 use crate::gate::Access;
 use crate::mailbox::{Event, QueueKind};
-use crate::map::Map;
+use crate::map::{Entry, Map};
 use crate::medium::Medium;
-use crate::outcome::{Outcome, Service};
+use crate::outcome::{Outcome, Service, POWER_ON_OR_RESET};
 use crate::pool::Job;
 use crate::queue::Queue;
 use crate::slot::{Asks, Holder, Slot};
@@ -54,22 +54,39 @@ impl Worker {
             slot.tally = Some(Arc::clone(&entry.tally));
             slot.taken = Some(self.now);
         }
-        if slot.again && !medium.is_some_and(|medium| repeats(medium, slot)) {
+        if slot.again && !(entry.is_some_and(keeps_blocks) && repeats(slot)) {
             // It may have been carried out already, and once more would be once too often.
             self.finish(id, queue, slot_id, Outcome::of(Service::Failure));
             return;
         }
+        if slot.stale && entry.is_some_and(moves_on) && !HARMLESS.contains(&opcode) {
+            // A tape may have carried it out, and stands elsewhere then: its driver has to look.
+            self.finish(id, queue, slot_id, Outcome::check(POWER_ON_OR_RESET));
+            return;
+        }
         let short = entry.is_some_and(|entry| entry.short_road.contains(opcode));
         if let (true, Some(entry), Some(access)) = (short, entry, slot.access) {
-            if let (true, Some(medium)) = (entry.gate.lets(access), &entry.medium) {
+            let open = entry.gate.lets(access);
+            if let (true, Some(medium)) = (open, &entry.medium) {
                 slot.short = true;
                 slot.medium = Some(Arc::clone(medium));
                 self.start(id, queue, slot_id);
                 return;
             }
+            if let (true, Some(device)) = (open, &entry.device) {
+                slot.short = true;
+                slot.device = Some(Arc::clone(device));
+                self.forward(id, queue, slot_id);
+                return;
+            }
         }
-        // What the medium executor will run on Python's order stays in the guest's buffers.
-        self.hand_up(id, queue, slot_id, !short);
+        // What the medium executor or a device will run on Python's order stays in the guest's
+        // buffers.
+        let copy = match entry {
+            Some(entry) if entry.device.is_some() => entry.copied.contains(opcode),
+            _ => !short,
+        };
+        self.hand_up(id, queue, slot_id, copy);
     }
 
     /// Begin a medium command, or hold it for its medium's latency first.
@@ -246,7 +263,8 @@ impl Worker {
             slot.ordered = false;
             slot.holder = Holder::Upcall;
             let token = self.token(id, slot_id, &queue.slots[slot_id]);
-            let event = Event::Executed { token, outcome: Box::new(outcome) };
+            let data = fetched(&mut queue.slots[slot_id], &outcome);
+            let event = Event::Executed { token, outcome: Box::new(outcome), data };
             self.shared.outbox.push(queue.host, event);
             return;
         }
@@ -341,12 +359,40 @@ impl Worker {
     }
 }
 
+/// Whether what is there keeps blocks: a READ or WRITE may be done again.
+fn keeps_blocks(entry: &Arc<Entry>) -> bool {
+    entry.medium.as_ref().is_some_and(|medium| medium.drive().is_none())
+        || entry.device.as_ref().is_some_and(|device| device.block_size > 0)
+}
+
+/// Whether a command that is done again is done to something else: a tape moves, a changer too.
+fn moves_on(entry: &Arc<Entry>) -> bool {
+    entry.device.as_ref().is_some_and(|device| device.exclusive)
+        || entry.medium.as_ref().is_some_and(|medium| medium.drive().is_some())
+}
+
+/// INQUIRY, REPORT LUNS, REQUEST SENSE: neither change anything nor report unit attentions.
+const HARMLESS: [u8; 3] = [0x12, 0xa0, 0x03];
+
+/// What a device gave into a buffer of ours.
+fn fetched(slot: &mut Slot, outcome: &Outcome) -> Box<[u8]> {
+    match slot.bounce.take() {
+        Some(buffer) if !slot.transfer.write => {
+            let mut buffer = Vec::from(buffer);
+            // No more than a usize holds.
+            buffer.truncate(outcome.transferred as usize);
+            buffer.into_boxed_slice()
+        }
+        _ => Box::default(),
+    }
+}
+
 /// Operation code of COMPARE AND WRITE: what it finds the second time is what it wrote.
 const COMPARE_AND_WRITE: u8 = 0x89;
 
 /// Whether a command may be done twice without harm. None of a tape may: it would be done elsewhere.
-fn repeats(medium: &Medium, slot: &Slot) -> bool {
-    slot.cdb[0] != COMPARE_AND_WRITE && slot.access.is_some() && medium.drive().is_none()
+fn repeats(slot: &Slot) -> bool {
+    slot.cdb[0] != COMPARE_AND_WRITE && slot.access.is_some()
 }
 
 fn moved_on(slot: &mut Slot, moved: u64) {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use vmm_sys_util::epoll::EpollEvent;
 
-use super::{Worker, FIRST_QUEUE};
+use super::{Worker, DEVICE, FIRST_QUEUE};
 use crate::queue::Queue;
 
 /// Longest look for more after work was done, before sleeping.
@@ -14,7 +14,7 @@ const LINGER: Duration = Duration::from_micros(20);
 impl Worker {
     /// Ask for kicks everywhere; false where something is available already.
     pub(super) fn rearm(&mut self) -> bool {
-        if !self.ready.is_empty() || self.mailbox.has_mail() {
+        if self.has_work() {
             return false;
         }
         std::mem::swap(&mut self.unarmed, &mut self.spare);
@@ -33,6 +33,10 @@ impl Worker {
         }
         self.spare.clear();
         self.ready.is_empty()
+    }
+
+    fn has_work(&self) -> bool {
+        !self.ready.is_empty() || !self.readable.is_empty() || self.mailbox.has_mail()
     }
 
     pub(super) fn mark_ready(&mut self, id: usize, queue: &mut Queue) {
@@ -79,6 +83,10 @@ impl Worker {
         // EINTR and the like: the loop looks around and comes back.
         let count = self.epoll.wait(timeout, &mut events).unwrap_or(0);
         for event in &events[..count] {
+            if event.data() & DEVICE != 0 {
+                self.device_woke(event.data());
+                continue;
+            }
             let Some(id) = event.data().checked_sub(FIRST_QUEUE) else { continue };
             // An id that this thread gave out: it was an index.
             let id = id as usize;
@@ -100,7 +108,7 @@ impl Worker {
     /// that was done, and costs nothing when idle. With `poll` it looks for the window, which
     /// halves when nothing comes and is whole again when something does.
     pub(super) fn stay_awake(&mut self) -> bool {
-        if !self.ready.is_empty() || self.mailbox.has_mail() {
+        if self.has_work() {
             return true;
         }
         let now = Instant::now();

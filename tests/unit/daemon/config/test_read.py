@@ -164,7 +164,7 @@ HOST = '[[host]]\nnumber = 0\nsocket-path = "s"\n'
         ),
         (HOST + "vscsi = 'x'", 4, "'vscsi' is not known"),
         ("vscsi = 'x'\n" + HOST, 1, "vscsi is no list of texts"),
-        ("vscsi = [\n'ram:1M,0:0:0:0',\n'8:0:0:0,0:0:1:0']\n" + HOST, 3, "a SCSI address"),
+        ("vscsi = [\n'ram:1M,0:0:0:0',\n'naa.5001405abcdef012:0,0:0:1:0']\n" + HOST, 3, "target"),
         ("vscsi = ['ram:1M,0:0:0:0',\n'ram:1M,0:0:0:0']\n" + HOST, 2, "is there twice, first at"),
     ],
 )

@@ -36,8 +36,7 @@ def test_an_item_is_read(text: str, address: str, pdev: str) -> None:
         ("8:0:0:0,host", "a whole physical host"),
         ("/dev/sdb,0:0:0:0,feature-host", "a whole physical host"),
         ("/dev/sdb,0:0:0:0,feature-host=1", "a whole physical host"),
-        ("8:0:0:0,0:0:0:0", "is a SCSI address of the host"),
-        ("naa.5001405abcdef012:0,0:0:0:0", "is a SCSI address of the host"),
+        ("naa.5001405abcdef012:0,0:0:0:0", "is a LUN of the kernel's target"),
     ],
 )
 def test_what_cannot_be_served_is_refused(text: str, said: str) -> None:

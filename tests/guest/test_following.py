@@ -1,0 +1,210 @@
+"""Devices of the host that go away under a guest and come back, and rules that attach them.
+
+The host is a guest (tests/harness/scsi_host.py); back-end and front-end run in it. Its simulated
+adapters have the same names whatever their numbers (vpd_use_hostno=0): the one that is added anew
+is the one that went, at another address.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.harness import images, inside
+from tests.harness.daemon import program
+from tests.harness.frontend import BAD_TARGET, CHECK_CONDITION, GOOD, OK, Response
+from tests.harness.scsi_daemon import CONTROL, PATIENCE, SOCKET
+from tests.harness.scsi_host import ScsiHost
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.harness.evidence import Collector
+    from tests.harness.nested import OuterProcess
+
+pytestmark = pytest.mark.guest
+
+CONFIG = f"""
+[[control]]
+path = "{CONTROL}"
+
+[[host]]
+number = 0
+socket-path = "{SOCKET}"
+
+[[auto-attach]]
+type = "tape"
+product = "scsi_*"
+vdev = "0:0:1{{n}}:0"
+"""
+DISK, REMOVED, RULED = 1, 2, 10  # targets
+READ, TEST_UNIT_READY, INQUIRY = "28000000000000000800", "00" * 6, "12000000ff00"
+NOT_READY_OFFLINE, POWERED_ON = (2, 0x04, 0x12), (6, 0x29, 0x00)
+KIND_DISK, KIND_TAPE = 0, 1
+
+
+@dataclass(slots=True)
+class Followed:
+    """The host with the back-end, its events, and a front-end."""
+
+    host: ScsiHost
+    events: OuterProcess
+    heard: int = 0  #: lines of events that have been looked at
+
+    def tell(self, *words: str) -> str:
+        """Type a verb in the host."""
+        verb, *rest = words
+        line = shlex.join([str(program()), verb, "--control", str(CONTROL), *rest])
+        return self.host.check(line, timeout=PATIENCE)
+
+    def ask(self, target: int, cdb: str, *, data_out: bytes = b"", data_in: int = 0) -> Response:
+        """Send a command through the back-end."""
+        call, arguments = self.host.inside.call, (target, 0, bytes.fromhex(cdb))
+        return call(inside.scsi, *arguments, data_out=data_out, data_in=data_in)
+
+    def settle(self, target: int) -> list[tuple[int, int, int]]:
+        """Ask until a LUN is ready; what it said before."""
+        said = []
+        for _ in range(6):
+            told = self.ask(target, TEST_UNIT_READY)
+            if told.good:
+                return said
+            said.append(told.sense_code)
+        raise AssertionError(f"target {target} does not become ready: {said}")
+
+    def hear(self, name: str) -> dict[str, Any]:
+        """Wait for the next event of that name; its data."""
+        line = f"tail -n +{self.heard + 1} -f -s 0.1 {self.events.log} | grep -n -m 1 {name}"
+        number, _, text = self.host.check(line, timeout=PATIENCE).partition(":")
+        self.heard += int(number)
+        return dict(json.loads(text)["data"])
+
+
+@pytest.fixture(scope="module")
+def followed(evidence: Collector) -> Iterator[Followed]:
+    with ScsiHost(images.scsi_host()) as host, evidence.watch(host):
+        host.boot()
+        host.inside.start()
+        host.load_scsi_debug(dev_size_mb=8, delay=0, vpd_use_hostno=0)
+        host.shell(f"cat >/run/c.toml <<'end'{CONFIG}end")
+        serve = [str(program()), "serve", "--config", "/run/c.toml", "--log-level", "debug"]
+        daemon = host.start(serve)
+        host.wait_for_line(daemon, "listening on", timeout=PATIENCE)
+        events = host.start([str(program()), "events", "--json", "--control", str(CONTROL)])
+        made = Followed(host, events)
+        host.inside.call(inside.connect, str(SOCKET))
+        # Whoever hears of this front-end hears of what comes after it.
+        made.tell("scsi-attach", "ram:1M", "0:0:0:0")
+        made.hear("LUN_ATTACHED")
+        yield made
+
+
+def listed(followed: Followed, target: int) -> dict[str, Any]:
+    luns = json.loads(followed.tell("scsi-list", "--json"))
+    return next(lun for lun in luns if lun["vdev"] == f"0:0:{target}:0")
+
+
+def test_a_disk_goes_under_io_and_comes_back_elsewhere(followed: Followed) -> None:
+    host = followed.host
+    before = host.add_simulated(ptype=KIND_DISK)
+    followed.tell("scsi-attach", before, f"0:0:{DISK}:0")
+    followed.hear("LUN_ATTACHED")
+    followed.settle(DISK)
+    names = followed.ask(DISK, INQUIRY, data_in=255).data
+    page = followed.ask(DISK, "12018300ff00", data_in=255).data
+    assert followed.ask(DISK, READ, data_in=4096).good
+    assert listed(followed, DISK)["device"] == before
+    # Under way when it goes: they come to some end, and none is lost.
+    host.set_simulated(delay=100)
+    for tag in range(1, 9):
+        host.inside.call(inside.submit, DISK, 0, bytes.fromhex(READ), data_in=4096, tag=tag)
+    host.remove_simulated()
+    lost = followed.hear("DEVICE_LOST")
+    assert lost == {
+        "vdev": f"0:0:{DISK}:0",
+        "pdev": before,
+        "device": before,
+        "on-loss": "offline",
+    }
+    for tag in range(1, 9):
+        host.inside.call(inside.wait, tag)
+    host.set_simulated(delay=0)
+    for cdb, length in ((TEST_UNIT_READY, 0), (READ, 4096), ("1a003f00ff00", 255)):
+        told = followed.ask(DISK, cdb, data_in=length)
+        assert (told.response, told.status, told.sense_code) == (
+            *(OK, CHECK_CONDITION, NOT_READY_OFFLINE),
+        )
+    # It is known all the same: without a command, since there is nobody to ask.
+    assert followed.ask(DISK, INQUIRY, data_in=255).data[:36] == names[:36]
+    assert followed.ask(DISK, "12018300ff00", data_in=255).data == page
+    sense = followed.ask(DISK, "03000000fc00", data_in=252)
+    assert (sense.data[2] & 0xF, sense.data[12], sense.data[13]) == NOT_READY_OFFLINE
+    assert listed(followed, DISK)["state"] == "lost"
+    after = host.add_simulated(ptype=KIND_DISK)
+    assert after != before
+    assert followed.hear("DEVICE_RETURNED") == {
+        "vdev": f"0:0:{DISK}:0",
+        "pdev": before,
+        "device": after,
+    }
+    assert POWERED_ON in followed.settle(DISK)
+    assert listed(followed, DISK)["state"] == "running"
+    data = bytes(range(256)) * 16
+    assert followed.ask(DISK, "2a" + READ[2:], data_out=data).good
+    assert followed.ask(DISK, READ, data_in=4096).data == data
+    node = host.node(after)
+    straight = host.inside.call(inside.direct, node, bytes.fromhex(READ), data_in=4096)
+    assert straight.data == data
+    followed.tell("scsi-detach", f"0:0:{DISK}:0")
+    host.remove_simulated()
+
+
+def test_a_lun_is_removed_with_its_device_and_comes_with_it(followed: Followed) -> None:
+    host = followed.host
+    before = host.add_simulated(ptype=KIND_DISK)
+    followed.tell("scsi-attach", f"{host.node(before)},on-loss=remove", f"0:0:{REMOVED}:0")
+    followed.hear("LUN_ATTACHED")
+    followed.settle(REMOVED)
+    host.remove_simulated()
+    assert followed.hear("DEVICE_LOST")["on-loss"] == "remove"
+    assert followed.hear("LUN_DETACHED") == {"vdev": f"0:0:{REMOVED}:0"}
+    assert followed.ask(REMOVED, TEST_UNIT_READY).response == BAD_TARGET
+    missing = listed(followed, REMOVED)
+    assert (missing["state"], "has gone" in missing["problem"]) == ("missing", True)
+    after = host.add_simulated(ptype=KIND_DISK)
+    assert followed.hear("DEVICE_RETURNED")["device"] == after
+    followed.settle(REMOVED)
+    assert followed.ask(REMOVED, READ, data_in=4096).status == GOOD
+    followed.tell("scsi-detach", f"0:0:{REMOVED}:0")
+    host.remove_simulated()
+
+
+def test_a_rule_attaches_a_tape_whenever_it_comes(followed: Followed) -> None:
+    host = followed.host
+    for _ in range(2):
+        address = host.add_simulated(ptype=KIND_TAPE)
+        told = followed.hear("LUN_ATTACHED")
+        assert told["vdev"] == f"0:0:{RULED}:0"
+        followed.settle(RULED)
+        assert followed.ask(RULED, INQUIRY, data_in=255).data[0] == KIND_TAPE
+        assert listed(followed, RULED)["device"] == address
+        host.remove_simulated()
+        followed.hear("LUN_DETACHED")
+        assert followed.ask(RULED, TEST_UNIT_READY).response == BAD_TARGET
+
+
+def test_devices_says_where_each_is_attached(followed: Followed) -> None:
+    host = followed.host
+    tape = host.add_simulated(ptype=KIND_TAPE)
+    followed.hear("LUN_ATTACHED")
+    followed.tell("scsi-attach", "/dev/sda,ro", f"0:0:{DISK}:0")
+    told = {each["hctl"]: each for each in json.loads(followed.tell("devices", "--json"))}
+    assert told[tape]["attached"] == [f"0:0:{RULED}:0"]
+    assert told["0:0:0:0"]["attached"] == [f"0:0:{DISK}:0"], "an emulated disk on it"
+    assert told["0:0:1:0"]["attached"] == []
+    [process] = told[tape]["in-use"]["processes"]
+    assert process.startswith("vhost-pvscsi")

@@ -1,0 +1,130 @@
+"""A guest that is a host with SCSI devices: QEMU's disk and CD, and whatever scsi_debug adds."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from images import qemus
+
+from .errors import HarnessError
+from .machine import TCG, MachineSpec
+from .nested import HOST_MODULES, OuterHost
+from .remote import Remote
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from images.build import GuestImage
+
+_PORT = "inside"
+#: The disk's and the CD's bytes.
+DISK_BYTES, CD_BYTES = 64 << 20, 4 << 20
+_DRIVER = "/sys/bus/pseudo/drivers/scsi_debug"
+_ERRORS = "/sys/kernel/debug/scsi_debug"
+
+
+class ScsiHost(OuterHost):
+    """That guest, running; a context manager that ends it."""
+
+    def __init__(self, image: GuestImage, *, counted: bool = False) -> None:
+        """Describe it. `counted`: its clock counts instructions of its one processor.
+
+        Then times in it do not depend on what else this machine does.
+        """
+        self._files = tempfile.TemporaryDirectory(prefix="vhost-pvscsi-scsi-host-")
+        super().__init__(image, ports=(_PORT,), spec=self._spec(image, counted=counted))
+        self.inside = Remote(self, _PORT)
+
+    def _spec(self, image: GuestImage, *, counted: bool) -> MachineSpec:
+        folder = Path(self._files.name)
+        with (folder / "disk").open("wb") as disk:
+            disk.truncate(DISK_BYTES)
+        (folder / "cd").write_bytes(cd_contents())
+        drives = (
+            f"if=none,id=disk0,file={folder}/disk,format=raw,cache=unsafe",
+            f"if=none,id=cd0,file={folder}/cd,format=raw,media=cdrom,readonly=on",
+        )
+        words = [word for drive in drives for word in ("-drive", drive)]
+        if counted:
+            words += ["-icount", "shift=1,sleep=off"]
+        return MachineSpec(
+            qemus.host() or qemus.find("7.2"),
+            image,
+            "q35-scsi-host",
+            accelerator="tcg,thread=single" if counted else TCG,
+            smp=1 if counted else None,
+            cpu="max,-smap",
+            memory_mib=1024,
+            modules=(*HOST_MODULES, "virtio_scsi", "sg", "sd_mod", "sr_mod", "st", "ch"),
+            extra=tuple(words),
+        )
+
+    def shell(self, command: str, *, timeout: float = 60.0) -> str:
+        """Run a command with the guest's own programs; return what it printed."""
+        return self._machine.console.check(command, timeout=timeout)
+
+    def node(self, address: str, kind: str = "sg") -> str:
+        """Find a device's node by its h:c:t:l, as lsscsi shows it."""
+        for line in self.shell("lsscsi -g").splitlines():
+            if line.startswith(f"[{address}]"):
+                found = re.search(rf"/dev/{kind}\w+", line)
+                if found:
+                    return found[0]
+        raise HarnessError(f"{address} has no {kind} node:\n{self.shell('lsscsi -g')}")
+
+    def load_scsi_debug(self, **parameters: int) -> None:
+        """Have the simulated adapters, with none at first."""
+        words = " ".join(f"{name}={value}" for name, value in parameters.items())
+        self.shell(f"modprobe scsi_debug add_host=0 per_host_store=1 {words}")
+        self.shell("mount -t debugfs debug /sys/kernel/debug")
+
+    def add_simulated(self, **parameters: int) -> str:
+        """Add an adapter with one device, set up by these; the device's h:c:t:l.
+
+        Parameters that are not said are as they were left.
+        """
+        before = self._simulated()
+        for name, value in parameters.items():
+            self.shell(f"echo {value} >{_DRIVER}/{name}")
+        self.shell(f"echo 1 >{_DRIVER}/add_host")
+        (added,) = self._simulated() - before
+        return added
+
+    def remove_simulated(self) -> None:
+        """Take the adapter away that came last, with its device."""
+        self.shell(f"echo -1 >{_DRIVER}/add_host")
+
+    def set_simulated(self, **parameters: int) -> None:
+        """Change what all simulated adapters do."""
+        for name, value in parameters.items():
+            self.shell(f"echo {value} >{_DRIVER}/{name}")
+
+    def inject(self, address: str, rule: str) -> None:
+        """Have a simulated device fail: a rule as scsi_debug's `error` takes it."""
+        self.shell(f"echo '{rule}' >{_ERRORS}/{address}/error")
+
+    def stop_injecting(self, address: str, rule: str) -> None:
+        """Take a rule back: its type and its operation code."""
+        kind, _, opcode, *_ = rule.split()
+        self.shell(f"echo '- {kind} {opcode}' >{_ERRORS}/{address}/error")
+
+    def _simulated(self) -> set[str]:
+        listed = self.shell("lsscsi").splitlines()
+        return {line[1 : line.index("]")] for line in listed if "scsi_debug" in line}
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        self._files.cleanup()
+
+
+def cd_contents() -> bytes:
+    """Make what is on the CD: no two blocks are alike."""
+    return b"".join(number.to_bytes(4, "big") * 512 for number in range(CD_BYTES // 2048))

@@ -1,0 +1,275 @@
+"""Following: what LUNs do when devices go, come back and are new."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.harness.host_devices import tape
+from vhost_pvscsi.daemon.changes import Changes
+from vhost_pvscsi.daemon.control.publisher import Publisher
+from vhost_pvscsi.daemon.following.follower import Follower
+from vhost_pvscsi.daemon.following.rules import Rule
+from vhost_pvscsi.daemon.plan import Plan, plan_host, plan_lun
+from vhost_pvscsi.daemon.roster import Missing, Roster
+from vhost_pvscsi.discovery.resolve import find
+from vhost_pvscsi.errors import DeviceError
+from vhost_pvscsi.identity import Address
+from vhost_pvscsi.state import Store
+
+if TYPE_CHECKING:
+    import pytest
+
+    from vhost_pvscsi.devices.pdev import LunSpec
+    from vhost_pvscsi.discovery.device import HostDevice
+
+A, B = Address(0, 0, 1, 0), Address(0, 0, 2, 0)
+WWN, OTHER = "5000c50015ea71ac", "5000c50015ea71ad"
+TAPE = tape("1:0:0:0", 10, wwn=WWN)
+
+
+class One:
+    """Satisfies `Forwarded`, as far as following goes."""
+
+    def __init__(self, device: HostDevice) -> None:
+        self.device = device
+        self.lost = False
+        self.name = "the unit's name"
+        self.refuses = False
+
+    @property
+    def unit(self) -> One:
+        return self
+
+    @property
+    def node(self) -> str | None:
+        return None if self.lost else self.device.nodes.sg
+
+    async def lose(self) -> None:
+        self.lost = True
+
+    def replace(self, device: HostDevice) -> None:
+        if self.refuses:
+            raise DeviceError(f"{device.nodes.sg}: Permission denied")
+        self.device, self.lost = device, False
+
+
+class Shelf:
+    """Satisfies what is needed of `Inventory`: a unit for each device, at some addresses."""
+
+    def __init__(self, there: list[HostDevice]) -> None:
+        self.there = there
+        self.at: dict[Address, One] = {}
+        self.hosts = ()
+
+    def forwarded(self) -> tuple[One, ...]:
+        return tuple(dict.fromkeys(self.at.values()))
+
+    def backed(self) -> tuple[()]:
+        return ()
+
+    def places(self, one: One) -> list[Address]:
+        return sorted(address for address, each in self.at.items() if each is one)
+
+    def unit_at(self, address: Address) -> Any:
+        return self.at[address].unit
+
+    async def attach_lun(self, spec: LunSpec, device: HostDevice | None = None) -> None:
+        assert spec.device is not None
+        device = device or find(spec.device, self.there)
+        shared = next((one for one in self.forwarded() if one.device == device), None)
+        self.at[spec.address] = shared or One(device)
+
+    async def replace(self, one: One, device: HostDevice) -> None:
+        one.replace(device)
+
+    async def detach(self, address: Address, *, force: bool, patience: float) -> None:
+        del self.at[address]
+
+
+class Watched:
+    """A follower that looks when it is told to, at devices that there are."""
+
+    def __init__(self, *rules: Rule, there: tuple[HostDevice, ...] = (TAPE,)) -> None:
+        self.there = list(there)
+        host = plan_host(0, {"socket-path": "/0"})
+        self.roster = Roster(Plan({0: host}, {}, rules), Store(None))
+        self.roster.hosts[0] = host
+        self.shelf: Any = Shelf(self.there)
+        publisher, self.heard = Publisher(), list[dict[str, Any]]()
+        publisher.listen(
+            lambda event: self.heard.append({"event": event["event"], **event["data"]})
+        )
+        self.changes = Changes(self.shelf, self.roster, publisher)
+        self.follower = Follower(
+            self.shelf, self.roster, self.changes, publisher, lambda: list(self.there)
+        )
+
+    async def attach(self, address: Address, text: str) -> None:
+        await self.changes.attach_lun(plan_lun(address, text, Path("/")))
+        self.heard.clear()
+
+    async def look(self, *there: HostDevice) -> None:
+        self.there[:] = there
+        await self.follower.look()
+
+    def said(self) -> list[str]:
+        said = [
+            f"{one['event']} {one['vdev']} {one.get('device', '')}".strip() for one in self.heard
+        ]
+        self.heard.clear()
+        return said
+
+
+async def test_a_lun_stays_offline_until_its_device_is_back_elsewhere() -> None:
+    watched = Watched()
+    await watched.attach(A, f"wwn:{WWN}")
+    unit = watched.shelf.at[A].unit
+    await watched.look()
+    assert watched.said() == [f"DEVICE_LOST {A} 1:0:0:0"]
+    assert unit.node is None
+    await watched.look()
+    assert watched.said() == []
+    back = tape("7:0:3:0", 20, wwn=WWN, sg=4)
+    await watched.look(back)
+    assert watched.said() == [f"DEVICE_RETURNED {A} 7:0:3:0"]
+    assert unit.node == "/dev/sg4"
+    assert watched.shelf.at[A].unit is unit
+    await watched.look(back)
+    assert watched.said() == []
+
+
+async def test_a_lun_is_removed_and_comes_with_its_device() -> None:
+    watched = Watched()
+    await watched.attach(A, "1:0:0:0,on-loss=remove")
+    await watched.look()
+    assert watched.said() == [f"DEVICE_LOST {A} 1:0:0:0", f"LUN_DETACHED {A}"]
+    assert watched.shelf.at == {}
+    assert "has gone" in watched.roster.missing[A].problem
+    # Its PDEV means nothing there: it is recognised by what it is.
+    await watched.look(tape("7:0:3:0", 20, wwn=WWN, sg=4))
+    assert watched.said() == [f"LUN_ATTACHED {A}", f"DEVICE_RETURNED {A} 7:0:3:0"]
+    assert watched.shelf.at[A].unit.node == "/dev/sg4"
+    assert watched.roster.missing == {}
+    assert watched.roster.luns[A].spec.pdev == "1:0:0:0"
+
+
+async def test_of_a_shared_unit_each_address_has_its_own_word() -> None:
+    watched = Watched()
+    await watched.attach(A, f"wwn:{WWN},on-loss=remove")
+    await watched.attach(B, f"wwn:{WWN}")
+    await watched.look()
+    assert list(watched.shelf.at) == [B]
+    await watched.look(tape("1:0:0:0", 11, wwn=WWN, sg=3))
+    assert sorted(watched.shelf.at) == [A, B]
+    assert watched.shelf.at[A] is watched.shelf.at[B]
+    assert watched.shelf.at[A].unit.node == "/dev/sg3"
+
+
+async def test_who_detaches_a_lun_that_is_missing_does_not_want_it_back() -> None:
+    watched = Watched()
+    await watched.attach(A, f"wwn:{WWN},on-loss=remove")
+    await watched.look()
+    await watched.changes.detach_lun(A, force=False, patience=0)
+    await watched.look(TAPE)
+    assert watched.shelf.at == {}
+
+
+async def test_a_node_that_cannot_be_opened_yet_is_tried_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    watched = Watched()
+    await watched.attach(A, f"wwn:{WWN}")
+    unit = watched.shelf.at[A].unit
+    await watched.look()
+    unit.refuses = True
+    back = tape("1:0:0:0", 11, wwn=WWN)
+    await watched.look(back)
+    assert "Permission denied" in caplog.text
+    assert watched.said() == [f"DEVICE_LOST {A} 1:0:0:0"]
+    unit.refuses = False
+    await watched.look(back)
+    assert watched.said() == [f"DEVICE_RETURNED {A} 1:0:0:0"]
+
+
+async def test_a_lun_that_was_missing_from_the_start_comes_with_its_device() -> None:
+    watched = Watched(there=())
+    watched.roster.missing[A] = Missing(f"wwn:{WWN}", "it was not there")
+    await watched.look()
+    assert "no such SCSI device" in watched.roster.missing[A].problem
+    await watched.look(TAPE)
+    assert watched.said() == [f"LUN_ATTACHED {A}"]
+
+
+RULE = Rule("0:0:{n}:0", (("type", ("tape",)),), place="c.toml:9")
+
+
+async def test_a_rule_attaches_what_is_there_and_what_comes() -> None:
+    other = tape("2:0:0:0", 11, wwn=OTHER, sg=1)
+    watched = Watched(RULE)
+    await watched.look(TAPE, tape("1:0:1:0", 12, kind="disk"))
+    assert watched.said() == ["LUN_ATTACHED 0:0:0:0"]
+    await watched.look(TAPE, other)
+    assert watched.said() == ["LUN_ATTACHED 0:0:1:0"]
+    assert watched.roster.luns[Address(0, 0, 1, 0)].spec.pdev == f"wwn:{OTHER}"
+
+
+async def test_what_a_rule_attached_has_its_address_again_when_it_is_back() -> None:
+    other = tape("2:0:0:0", 11, wwn=OTHER, sg=1)
+    watched = Watched(RULE)
+    await watched.look(TAPE, other)
+    await watched.look(other)
+    assert f"LUN_DETACHED {Address(0, 0, 0, 0)}" in watched.said()
+    await watched.look()
+    watched.said()
+    await watched.look(tape("9:0:0:0", 30, wwn=OTHER, sg=1))
+    assert watched.said() == ["LUN_ATTACHED 0:0:1:0"]
+
+
+async def test_what_an_operator_detached_stays_so_until_it_is_plugged_again() -> None:
+    watched = Watched(RULE)
+    await watched.look(TAPE)
+    await watched.changes.detach_lun(Address(0, 0, 0, 0), force=False, patience=0)
+    await watched.look(TAPE)
+    assert watched.shelf.at == {}
+    await watched.look()
+    await watched.look(tape("1:0:0:0", 11, wwn=WWN))
+    assert list(watched.shelf.at) == [Address(0, 0, 0, 0)]
+
+
+async def test_a_rule_takes_no_address_that_is_spoken_for(caplog: pytest.LogCaptureFixture) -> None:
+    only = Rule("0:0:1:0", (("type", ("tape",)),), place="c.toml:9")
+    watched = Watched(only)
+    await watched.attach(A, f"wwn:{WWN}")
+    await watched.look(TAPE, tape("2:0:0:0", 11, wwn=OTHER, sg=1))
+    assert list(watched.shelf.at) == [A]
+    told = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+    assert any("all its addresses are taken" in line for line in told)
+    assert any("is attached already" in line for line in told)
+    caplog.clear()
+    await watched.look(TAPE, tape("2:0:0:0", 11, wwn=OTHER, sg=1))
+    assert caplog.records == []
+
+
+async def test_two_paths_to_one_device_are_named_by_their_addresses() -> None:
+    watched = Watched(RULE)
+    await watched.look(TAPE, tape("2:0:0:0", 11, wwn=WWN, sg=1))
+    names = {lun.spec.pdev for lun in watched.roster.luns.values()}
+    assert names == {"1:0:0:0", "2:0:0:0"}
+
+
+async def test_a_rule_that_is_gone_takes_its_luns_with_it_at_a_reload() -> None:
+    watched = Watched(RULE)
+    await watched.look(TAPE)
+    assert list(watched.roster.wanted().luns) == [Address(0, 0, 0, 0)]
+    await watched.roster.settle(Plan(watched.roster.configured.hosts))
+    assert watched.roster.wanted().luns == {}
+
+
+async def test_nothing_is_looked_at_where_nothing_is_to_be_followed() -> None:
+    watched = Watched()
+    asked: list[str] = []
+    watched.follower._list_devices = lambda: asked.append("asked") or []
+    await watched.follower.look()
+    assert asked == []

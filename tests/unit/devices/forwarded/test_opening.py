@@ -1,0 +1,43 @@
+"""SG nodes that are none."""
+
+from pathlib import Path
+
+import pytest
+
+from vhost_pvscsi.devices.forwarded.opening import open_sg
+from vhost_pvscsi.devices.pdev import parse_lun
+from vhost_pvscsi.errors import ConfigurationError, DeviceError
+
+
+def test_a_node_that_is_not_there(tmp_path):
+    with pytest.raises(DeviceError, match="No such file"):
+        open_sg(tmp_path / "sg0")
+
+
+@pytest.mark.parametrize("path", ["/dev/null", "/etc/passwd"])
+def test_what_is_no_sg_node(path):
+    with pytest.raises(ConfigurationError, match="is no SG node"):
+        open_sg(Path(path))
+
+
+def test_a_timeout_is_seconds():
+    assert parse_lun("0:0:0:0=/dev/sg0,timeout=90s").options.timeout == 90.0
+    assert parse_lun("0:0:0:0=/dev/sg0,timeout=5").options.timeout == 5.0
+
+
+@pytest.mark.parametrize("text", ["0", "0s", "-1", "1m", "99999999", "x", ""])
+def test_what_is_no_timeout(text):
+    with pytest.raises(ConfigurationError, match="timeout"):
+        parse_lun(f"0:0:0:0=/dev/sg0,timeout={text}")
+
+
+@pytest.mark.parametrize("option", ["timeout=9s"])
+def test_emulated_disks_take_no_such_option(option):
+    with pytest.raises(ConfigurationError, match="does not apply"):
+        parse_lun(f"0:0:0:0=ram:1M,{option}")
+
+
+@pytest.mark.parametrize("option", ["share=on", "latency=5ms", "cache=none"])
+def test_forwarded_devices_take_no_option_of_disks(option):
+    with pytest.raises(ConfigurationError, match="does not apply"):
+        parse_lun(f"0:0:0:0=/dev/sg0,{option}")

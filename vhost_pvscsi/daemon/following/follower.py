@@ -1,0 +1,205 @@
+"""Makes LUNs agree with the devices that there are: one look after another, when told to."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from vhost_pvscsi.daemon.roster import Missing
+from vhost_pvscsi.devices.lun_options import OnLoss
+from vhost_pvscsi.discovery import listing
+from vhost_pvscsi.discovery.monitor import Monitor
+from vhost_pvscsi.errors import VhostPvscsiError
+from vhost_pvscsi.identity import Address
+
+from .arrivals import Arrivals
+from .compare import Followed, Lost, Returned, compare
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from types import TracebackType
+
+    from vhost_pvscsi.daemon.changes import Changes
+    from vhost_pvscsi.daemon.control.publisher import Publisher
+    from vhost_pvscsi.daemon.forwarding import Forwarded
+    from vhost_pvscsi.daemon.inventory import Inventory
+    from vhost_pvscsi.daemon.plan import PlannedLun
+    from vhost_pvscsi.daemon.roster import Roster
+    from vhost_pvscsi.discovery.device import HostDevice
+
+log = logging.getLogger(__name__)
+
+#: Devices come in bursts; between two looks are so many seconds.
+PAUSE = 0.1
+#: After a device that has come back could not be had, in seconds.
+RETRY = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A LUN that went with its device, and comes with it."""
+
+    lun: PlannedLun
+    device: HostDevice
+
+
+class Follower:
+    """Follows the host's devices, from `async with` to its end.
+
+    A daemon that has nothing to do with them neither looks nor listens.
+    """
+
+    def __init__(
+        self,
+        inventory: Inventory,
+        roster: Roster,
+        changes: Changes,
+        publisher: Publisher,
+        list_devices: Callable[[], list[HostDevice]] = listing.scsi_devices,
+    ) -> None:
+        self._inventory = inventory
+        self._roster = roster
+        self._changes = changes
+        self._publisher = publisher
+        self._list_devices = list_devices
+        self._arrivals = Arrivals(inventory, roster, changes)
+        self._waiting: dict[Address, Waiting] = {}
+        self._woken = asyncio.Event()
+        self._until = AsyncExitStack()
+        self._listening = False
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._woken.set()
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._until.aclose()
+
+    def wake(self) -> None:
+        """Look soon: devices have changed, or LUNs that are to be followed."""
+        self._woken.set()
+
+    def begin_anew(self) -> None:
+        """Apply rules to devices that were passed over, too: the configuration has changed."""
+        self._arrivals.forget()
+        self.wake()
+
+    async def look(self) -> None:
+        """Look once, and do what is to be done."""
+        async with self._roster.changing:
+            if not self._needed():
+                return
+            # With the lock: what is attached meanwhile would look as if it were gone.
+            there = await asyncio.to_thread(self._list_devices)
+            await self._follow(there)
+            await self._arrivals.attach_missing(there, but=self._waiting)
+            await self._arrivals.apply_rules(there)
+
+    def _needed(self) -> bool:
+        return bool(
+            self._inventory.forwarded()
+            or self._roster.configured.rules
+            or self._waiting
+            or self._arrivals.awaited()
+        )
+
+    async def _run(self) -> None:
+        while True:
+            await self._woken.wait()
+            self._woken.clear()
+            if not self._listening and self._needed():
+                await self._until.enter_async_context(Monitor(self.wake))
+                self._listening = True
+            try:
+                await self.look()
+            except Exception:
+                # A bug of ours, with one device perhaps: the others are followed all the same.
+                log.exception("following devices: a look has failed")
+            await asyncio.sleep(PAUSE)
+
+    async def _follow(self, there: Sequence[HostDevice]) -> None:
+        for change in compare(self._followed(), there):
+            try:
+                match change:
+                    case Lost(who=who) if not isinstance(who, Address):
+                        await self._lose(who)
+                    case Returned(who=who, device=device):
+                        await self._return(who, device)
+            except VhostPvscsiError as error:
+                # Its node may not be ours yet; udev's word on that comes, and is heard.
+                log.error("following devices: %s", error)  # noqa: TRY400
+                asyncio.get_running_loop().call_later(RETRY, self.wake)
+
+    def _followed(self) -> Iterator[Followed[Forwarded | Address]]:
+        for one in self._inventory.forwarded():
+            yield Followed(one, one.device, one.lost)
+        for address, waiting in tuple(self._waiting.items()):
+            missing = self._roster.missing.get(address)
+            if missing is None or missing.wanted != waiting.lun.text:
+                del self._waiting[address]  # an operator has decided otherwise
+            else:
+                yield Followed(address, waiting.device, lost=True)
+
+    async def _lose(self, one: Forwarded) -> None:
+        places = self._inventory.places(one)
+        await one.lose()
+        for address in places:
+            lun = self._roster.luns[address]
+            policy = lun.spec.options.on_loss
+            log.warning(
+                "%s: its device, %s, has gone: the LUN is %s",
+                address,
+                one.device.name,
+                "offline" if policy is OnLoss.OFFLINE else "removed",
+            )
+            self._publisher.publish(
+                "DEVICE_LOST",
+                vdev=str(address),
+                pdev=lun.spec.pdev,
+                device=str(one.device.address),
+                on_loss=policy.value,
+            )
+            if policy is OnLoss.REMOVE:
+                await self._remove(address, lun, one.device)
+
+    async def _remove(self, address: Address, lun: PlannedLun, device: HostDevice) -> None:
+        automatic = address in self._roster.automatic
+        await self._changes.detach_lun(address, force=True, patience=0)
+        if automatic:
+            # The rule that made it attaches the device again, when it is there.
+            self._arrivals.remember(device, address)
+            return
+        self._roster.missing[address] = Missing(lun.text, f"its device, {device.name}, has gone")
+        self._waiting[address] = Waiting(lun, device)
+
+    async def _return(self, who: Forwarded | Address, device: HostDevice) -> None:
+        if isinstance(who, Address):
+            lun = self._waiting[who].lun
+            await self._changes.attach_lun(lun, device)
+            del self._waiting[who]
+            places = [who]
+        else:
+            await self._inventory.replace(who, device)
+            places = self._inventory.places(who)
+            self._arrivals.pass_over(device)
+        for address in places:
+            log.info("%s: its device has come back, as %s", address, device.name)
+            self._publisher.publish(
+                "DEVICE_RETURNED",
+                vdev=str(address),
+                pdev=self._roster.luns[address].spec.pdev,
+                device=str(device.address),
+            )

@@ -1,0 +1,137 @@
+"""A unit that forwards to a device of the host: how it is opened, and goes on when that is back."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vhost_pvscsi.devices.forwarded.limits import Limits
+from vhost_pvscsi.devices.forwarded.opening import OpenDevice, open_sg
+from vhost_pvscsi.devices.forwarded.resetting import reset_lun
+from vhost_pvscsi.devices.forwarded.timeouts import timeouts
+from vhost_pvscsi.devices.forwarded.unit import ForwardedUnit
+from vhost_pvscsi.devices.forwarded.writing import writing
+from vhost_pvscsi.errors import DeviceBusyError, DeviceError
+from vhost_pvscsi.pipeline import munged_opcodes
+from vhost_pvscsi.sg import Device, DeviceSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from vhost_pvscsi.devices.faults.rule import Rule
+    from vhost_pvscsi.devices.pdev import LunSpec
+    from vhost_pvscsi.discovery.device import HostDevice
+    from vhost_pvscsi.engine import Engine
+
+#: How long commands for a device that has gone may take to end when it is back, in seconds.
+PATIENCE = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """A device that is open, and the engine's half of it."""
+
+    node: OpenDevice
+    handle: Device
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(self.node.device_type, self.node.max_transfer, self.node.block_size)
+
+
+class Forwarded:
+    """One of them."""
+
+    def __init__(
+        self, engine: Engine, spec: LunSpec, device: HostDevice, faults: tuple[Rule, ...]
+    ) -> None:
+        """Open the device, and make its unit.
+
+        Raises:
+            ConfigurationError: it cannot be forwarded.
+            DeviceError: it cannot be opened, or has no SG node.
+            DeviceBusyError: somebody else has it.
+        """
+        self._engine = engine
+        self._spec = spec
+        self.first = device
+        self.device = device  #: as it is, or was when it went
+        self.lost = False  #: it has gone
+        self._open = self._open_node(device)
+        self.unit = ForwardedUnit(
+            spec.pdev,
+            self._open.handle,
+            self._open.limits,
+            partial(engine.forward, self._open.handle),
+            exclusive=self._open.node.exclusive,
+            is_munged=lambda opcode: opcode in munged_opcodes(),
+            reset=self._reset if spec.options.reset_lun else None,
+            faults=faults,
+        )
+
+    async def _reset(self) -> None:
+        await asyncio.to_thread(reset_lun, self._open.node.fd, self._spec.pdev)
+
+    async def lose(self) -> None:
+        """Take note that the device has gone: from now on its unit is not ready."""
+        self.lost = True
+        await self.unit.lose(self.device.inquiry)
+
+    async def replace(self, device: HostDevice, renew: Callable[[], Awaitable[None]]) -> None:
+        """Go on with the device that has come back; `renew` tells the engine's maps of it.
+
+        Raises:
+            DeviceError: it cannot be opened, or what was sent to the old one does not end; it
+                stays lost.
+            DeviceBusyError: somebody else has it.
+        """
+        if not await self.unit.idle(PATIENCE):
+            raise DeviceBusyError(f"{self.device.name}: has gone, and a command does not end")
+        opened, before = self._open_node(device), self._open
+        self.unit.go_on_with(
+            opened.handle, opened.limits, partial(self._engine.forward, opened.handle)
+        )
+        await renew()
+        self._open = opened
+        self._close(before)
+        self.device, self.lost = device, False
+        await self.unit.found()
+
+    def close(self) -> None:
+        """Close the device; its commands have ended."""
+        self._close(self._open)
+
+    def _open_node(self, device: HostDevice) -> _Open:
+        if not device.nodes.sg:
+            raise DeviceError(
+                f"{device.name}: the device has no SG node",
+                hint="modprobe sg on the host makes them",
+            )
+        node = open_sg(Path(device.nodes.sg), lock=self._spec.options.lock)
+        try:
+            return _Open(node, self._add(node))
+        except BaseException:
+            node.close()
+            raise
+
+    def _add(self, node: OpenDevice) -> Device:
+        times = timeouts(node.device_type)
+        return self._engine.add_device(
+            DeviceSpec(
+                fd=node.fd,
+                exclusive=node.exclusive,
+                depth=node.depth,
+                max_transfer=node.max_transfer,
+                block_size=node.block_size,
+                writes=writing(node.device_type),
+                timeout=self._spec.options.timeout or times.usual,
+                timeouts=times.by_opcode,
+            )
+        )
+
+    def _close(self, opened: _Open) -> None:
+        self._engine.remove_device(opened.handle)
+        opened.node.close()

@@ -1,0 +1,1 @@
+"""SCSI devices of the host: commands are forwarded to them."""

@@ -1,0 +1,215 @@
+"""Opens a SCSI device of the host by its SG node, and finds out what the host carries to it.
+
+Nothing here sends the device a command: all of it is known to the kernel.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+import stat
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from vhost_pvscsi.errors import ConfigurationError, DeviceBusyError, DeviceError
+from vhost_pvscsi.scsi.pages import DeviceType
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+log = logging.getLogger(__name__)
+
+#: Linux, include/uapi/linux/major.h.
+_SCSI_GENERIC_MAJOR = 21
+_SYSFS = Path("/sys/class/scsi_generic")
+
+#: Linux, include/scsi/sg.h and include/uapi/linux/fs.h; of SG the last one gives bytes.
+_SG_GET_SCSI_ID, _SG_GET_SG_TABLESIZE, _BLKSECTGET = 0x2276, 0x227F, 0x1267
+#: struct sg_scsi_id: host, channel, id, LUN, type, two queue depths, and what is unused.
+_SCSI_ID = struct.Struct("=5i2h2i")
+#: SG gathers its own buffer in pieces of that size.
+_SG_PIECE = 32 << 10
+#: The kernel holds a copy of each command's data: what takes many commands gets no longer ones.
+_MAX_OF_MANY = 1 << 20
+
+#: Outstanding commands: of a host that does not tell, and at most.
+_USUAL_DEPTH, _MAX_DEPTH = 32, 256
+
+#: Types whose commands a device takes one at a time.
+_ONE_AT_A_TIME = frozenset({DeviceType.TAPE, DeviceType.CHANGER})
+#: Types that have blocks.
+_BLOCKS = frozenset({DeviceType.DISK, DeviceType.ZONED_DISK, DeviceType.OPTICAL, DeviceType.CD})
+
+
+@dataclass(slots=True)
+class OpenDevice:
+    """A device that is open; a context manager that closes it."""
+
+    path: Path
+    fd: int
+    claim: int  #: keeps others from its block node, -1: nothing does
+    device_type: DeviceType
+    depth: int  #: commands that the host takes at a time
+    max_transfer: int  #: bytes of one command
+    block_size: int  #: bytes; 0: it has no blocks, or they are not known
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether it takes one command at a time."""
+        return self.device_type in _ONE_AT_A_TIME
+
+    def close(self) -> None:
+        """Close it."""
+        for fd in (self.fd, self.claim):
+            if fd >= 0:
+                os.close(fd)
+        self.fd = self.claim = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def open_sg(path: Path, *, lock: bool = True) -> OpenDevice:
+    """Open a device by its SG node.
+
+    With `lock` nobody else has it, as far as the kernel can tell: of a tape or changer no other
+    user of SG, of a disk or CD nobody who has it mounted or is asked the same.
+
+    Raises:
+        ConfigurationError: it is no SG node, or of a type that is not known here.
+        DeviceError: it cannot be opened.
+        DeviceBusyError: somebody else has it.
+    """
+    _check_node(path)
+    with contextlib.ExitStack() as undo:
+        fd = _open(path, 0)
+        undo.callback(lambda: os.close(fd))
+        host, *_, number, _, _, _, _ = _SCSI_ID.unpack(
+            fcntl.ioctl(fd, _SG_GET_SCSI_ID, bytes(_SCSI_ID.size))
+        )
+        try:
+            device_type = DeviceType(number)
+        except ValueError:
+            raise ConfigurationError(
+                f"{path}: devices of type {number:#04x} cannot be forwarded",
+                hint="disks, tapes, changers, CDs, enclosures can",
+            ) from None
+        claim = -1
+        if lock and device_type in _ONE_AT_A_TIME:
+            # SG keeps others out as long as this is open; for what has one descriptor only.
+            os.close(fd)
+            undo.pop_all()
+            fd = _open(path, os.O_EXCL)
+            undo.callback(lambda: os.close(fd))
+        elif lock:
+            claim = _claim(path)
+        most = _max_transfer(fd)
+        opened = OpenDevice(
+            path,
+            fd,
+            claim,
+            device_type,
+            _depth(host),
+            most if device_type in _ONE_AT_A_TIME else min(most, _MAX_OF_MANY),
+            _block_size(path) if device_type in _BLOCKS else 0,
+        )
+        undo.pop_all()
+    log.info(
+        "%s: a %s, %d bytes in a command, %d commands at a time",
+        path,
+        device_type.name.lower().replace("_", " "),
+        opened.max_transfer,
+        1 if opened.exclusive else opened.depth,
+    )
+    return opened
+
+
+def _check_node(path: Path) -> None:
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise DeviceError(
+            f"{path}: {error.strerror}", hint="vhost-pvscsi devices lists what there is"
+        ) from error
+    if not stat.S_ISCHR(found.st_mode) or os.major(found.st_rdev) != _SCSI_GENERIC_MAJOR:
+        raise ConfigurationError(
+            f"{path}: is no SG node", hint="/dev/sgN; vhost-pvscsi devices lists them"
+        )
+
+
+def _open(path: Path, flags: int) -> int:
+    try:
+        # Not to wait: for the end of error recovery, or for whoever has it exclusively.
+        return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | flags)
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            raise _busy(path) from error
+        hint = None
+        if error.errno in {errno.EACCES, errno.EPERM}:
+            hint = "SG nodes must be opened to read and write, also for a LUN that only reads"
+        elif error.errno in {errno.ENODEV, errno.ENXIO}:
+            hint = "the device is gone, or Linux has set it offline"
+        raise DeviceError(f"{path}: {error.strerror}", hint=hint) from error
+
+
+def _busy(path: Path) -> DeviceBusyError:
+    return DeviceBusyError(
+        f"{path}: is mounted or in use by another program",
+        hint="end its other user, or say lock=off if you know that they go together",
+    )
+
+
+def _claim(path: Path) -> int:
+    """Keep others from mounting a disk or CD, if it has a block node."""
+    for folder in (_SYSFS / path.resolve().name / "device" / "block").glob("*"):
+        node = Path("/dev") / folder.name
+        try:
+            # Reading its descriptor sends nothing.
+            return os.open(node, os.O_RDONLY | os.O_EXCL | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno == errno.EBUSY:
+                raise _busy(path) from error
+            log.warning("%s: cannot keep others from %s: %s", path, node, error.strerror)
+    return -1
+
+
+def _depth(host: int) -> int:
+    text = _read(Path(f"/sys/class/scsi_host/host{host}/can_queue"))
+    depth = int(text) if text.isdecimal() else _USUAL_DEPTH
+    return max(1, min(depth, _MAX_DEPTH))
+
+
+def _max_transfer(fd: int) -> int:
+    def ask(request: int) -> int:
+        return int(struct.unpack("=i", fcntl.ioctl(fd, request, bytes(4)))[0])
+
+    return max(4096, min(ask(_BLKSECTGET), ask(_SG_GET_SG_TABLESIZE) * _SG_PIECE))
+
+
+def _block_size(path: Path) -> int:
+    block = _SYSFS / path.resolve().name / "device" / "block"
+    for folder in block.glob("*"):
+        text = _read(folder / "queue" / "logical_block_size")
+        if text.isdecimal():
+            return int(text)
+    return 0
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
