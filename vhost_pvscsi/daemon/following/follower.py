@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
@@ -32,8 +33,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Devices come in bursts; between two looks are so many seconds.
-PAUSE = 0.1
+#: Devices come in bursts; between two looks are so many seconds, and three times as many as the
+#: last one took, so that a host with very many devices has time for other things.
+PAUSE, SHARE, LONGEST = 0.1, 3, 5.0
 #: After a device that has come back could not be had, in seconds.
 RETRY = 2.0
 
@@ -123,12 +125,13 @@ class Follower:
             if not self._listening and self._needed():
                 await self._until.enter_async_context(Monitor(self.wake))
                 self._listening = True
+            began = time.monotonic()
             try:
                 await self.look()
             except Exception:
                 # A bug of ours, with one device perhaps: the others are followed all the same.
                 log.exception("following devices: a look has failed")
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(min(PAUSE + SHARE * (time.monotonic() - began), LONGEST))
 
     async def _follow(self, there: Sequence[HostDevice]) -> None:
         for change in compare(self._followed(), there):
