@@ -333,8 +333,11 @@ class Engine:
             OSError: it cannot be opened again.
             ValueError: `depth` or `max_transfer` is 0.
         """
-    def remove_device(self, device: Device) -> int:
-        """Let go of a device whose commands have ended. DONE: no thread has it any more."""
+    def remove_device(self, device: Device) -> None:
+        """Let go of a device whose commands have ended, and wait until no thread has it any more.
+
+        It is closed when the last reference is dropped.
+        """
     def forward(
         self,
         token: int,

@@ -199,7 +199,7 @@ class Engine:
         return spec.open(self._core)
 
     def remove_device(self, device: Device) -> None:
-        """Let go of a device whose commands have ended; threads close it when they come to that."""
+        """Let go of a device whose commands have ended; it is closed then."""
         self._core.remove_device(device.handle)
         device.close()
 

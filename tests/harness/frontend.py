@@ -191,11 +191,17 @@ class FrontEnd:
         table = wire.memory_table(wire.region(memory.guest_base, memory.size, memory.user_base))
         self.peer.send(wire.SET_MEM_TABLE, table, [memory.fd])
 
-    def start_ring(self, index: int, base: int = 0) -> None:
-        """Describe a ring, start it where it was stopped, enable it."""
+    def start_ring(self, index: int, base: int = 0, *, resume: bool = False) -> None:
+        """Describe a ring, start it where it was stopped, enable it.
+
+        With `resume` it goes on after what was answered, with all that lies in it.
+        """
         queue, send, user = self.queues[index], self.peer.send, self.memory.user_address
         ring = queue.ring
-        ring.start_at(base)
+        if resume:
+            base = ring.used_position
+        else:
+            ring.start_at(base)
         send(wire.SET_VRING_NUM, wire.vring(index, ring.size))
         send(wire.SET_VRING_BASE, wire.vring(index, base))
         send(
@@ -236,6 +242,16 @@ class FrontEnd:
         self.peer = Peer.connect(where, deadline=self.deadline)
         self._started.clear()
         self.start()
+
+    def resume(self, where: Path | str) -> None:
+        """Connect anew after a back-end has died, as QEMU does: what it left is the next one's."""
+        self.peer.close()
+        self.peer = Peer.connect(where, deadline=self.deadline)
+        self._started.clear()
+        self.negotiate()
+        self.share_memory()
+        for queue in self.queues:
+            self.start_ring(queue.index, resume=True)
 
     def leave(self) -> None:
         """Close the connection without stopping anything first."""

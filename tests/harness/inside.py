@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from .frontend import PLAIN, FrontEnd, Layout, Pending, Response
+from .pvscsi_frontend import PvscsiFrontEnd
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,6 +93,16 @@ def connect(socket: str) -> None:
     _front_end.append(FrontEnd(Path(socket), deadline=_DEADLINE).start())
 
 
+def resume(socket: str) -> None:
+    """Connect to the next back-end after one has died; what lies in the rings is its now."""
+    _front_end[0].resume(Path(socket))
+
+
+def leave() -> None:
+    """Close the connection without a word."""
+    _front_end[0].leave()
+
+
 def scsi(
     target: int, lun: int, cdb: bytes, *, data_out: bytes = b"", data_in: int = 0, piece: int = 0
 ) -> Response:
@@ -117,6 +128,22 @@ def is_done(tag: int) -> bool:
 def wait(tag: int) -> Response:
     """Wait for the end of a command."""
     return _front_end[0].wait(_pending.pop(tag))
+
+
+def scsi_by_pvscsi(
+    socket: str, target: int, commands: list[tuple[bytes, bytes, int]]
+) -> list[tuple[int, bytes, int, bytes]]:
+    """Send commands (CDB, data-out, room for data-in) by a pvSCSI ring, in order.
+
+    Result, sense, residual and data of each. The other front-end has left before.
+    """
+    with PvscsiFrontEnd(Path(socket), deadline=_DEADLINE) as guest:
+        guest.ready(target)
+        answers = [
+            guest.scsi(target, 0, cdb, data_out=data_out, data_in=data_in)
+            for cdb, data_out, data_in in commands
+        ]
+        return [(one.result, one.sense, one.resid, one.data) for one in answers]
 
 
 def tmf(function: int, target: int, lun: int, tag: int = 0) -> int:

@@ -167,6 +167,11 @@ class SplitRing:
         self.memory.write_word(self.used + 2, base)
         self.want_calls()
 
+    @property
+    def used_position(self) -> int:
+        """The index after what the back-end has answered, as it stands in the ring."""
+        return self.memory.read_word(self.used + 2)
+
     def _write_table(self, buffers: Sequence[Buffer]) -> tuple[int, int]:
         size = 16 * len(buffers)
         table = self.memory.allocate(size)

@@ -29,12 +29,16 @@ _ERRORS = "/sys/kernel/debug/scsi_debug"
 class ScsiHost(OuterHost):
     """That guest, running; a context manager that ends it."""
 
-    def __init__(self, image: GuestImage) -> None:
+    def __init__(self, image: GuestImage, *, counted: bool = False) -> None:
+        """Describe it. `counted`: its clock counts instructions of its one processor.
+
+        Then times in it do not depend on what else this machine does.
+        """
         self._files = tempfile.TemporaryDirectory(prefix="vhost-pvscsi-scsi-host-")
-        super().__init__(image, ports=(_PORT,), spec=self._spec(image))
+        super().__init__(image, ports=(_PORT,), spec=self._spec(image, counted=counted))
         self.inside = Remote(self, _PORT)
 
-    def _spec(self, image: GuestImage) -> MachineSpec:
+    def _spec(self, image: GuestImage, *, counted: bool) -> MachineSpec:
         folder = Path(self._files.name)
         with (folder / "disk").open("wb") as disk:
             disk.truncate(DISK_BYTES)
@@ -43,15 +47,19 @@ class ScsiHost(OuterHost):
             f"if=none,id=disk0,file={folder}/disk,format=raw,cache=unsafe",
             f"if=none,id=cd0,file={folder}/cd,format=raw,media=cdrom,readonly=on",
         )
+        words = [word for drive in drives for word in ("-drive", drive)]
+        if counted:
+            words += ["-icount", "shift=1,sleep=off"]
         return MachineSpec(
             qemus.host() or qemus.find("7.2"),
             image,
             "q35-scsi-host",
-            accelerator=TCG,
+            accelerator="tcg,thread=single" if counted else TCG,
+            smp=1 if counted else None,
             cpu="max,-smap",
             memory_mib=1024,
             modules=(*HOST_MODULES, "virtio_scsi", "sg", "sd_mod", "sr_mod", "st", "ch"),
-            extra=tuple(word for drive in drives for word in ("-drive", drive)),
+            extra=tuple(words),
         )
 
     def shell(self, command: str, *, timeout: float = 60.0) -> str:

@@ -23,9 +23,12 @@ PATIENCE = 300.0
 class OuterDaemon:
     """One `vhost-pvscsi serve`; it ends with the outer guest."""
 
-    def __init__(self, host: OuterHost, luns: Sequence[str]) -> None:
+    def __init__(
+        self, host: OuterHost, luns: Sequence[str], *, options: Sequence[str] = ()
+    ) -> None:
         self._host = host
         self._luns = tuple(luns)
+        self._options = tuple(options)
         self._process: OuterProcess | None = None
 
     def start(self) -> None:
@@ -33,7 +36,9 @@ class OuterDaemon:
         self._host.check(f"rm -f {SOCKET} {CONTROL}")
         luns = [word for lun in self._luns for word in ("--lun", lun)]
         command = [str(program()), "serve", "--socket-path", str(SOCKET)]
-        self._process = self._host.start([*command, "--control", str(CONTROL), *luns])
+        self._process = self._host.start(
+            [*command, "--control", str(CONTROL), *self._options, *luns]
+        )
         self.wait_for("listening on")
 
     def wait_for(self, text: str) -> None:

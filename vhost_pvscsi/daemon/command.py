@@ -131,7 +131,8 @@ def _read_with(
     (names that the guest is not told), deny=COMMAND and allow=COMMAND (repeatable), raw=on,
     forward=on|off (commands go to the SCSI device, or an emulated disk is on its blocks),
     on-loss=offline|remove (what becomes of the LUN when its device goes away),
-    timeout=SECONDS (how long a forwarded command may take),
+    timeout=SECONDS (how long a forwarded command may take), reset=off|lun (what a reset by
+    the guest does to a forwarded device), identity=host|own (whose names that has),
     latency=TIME (of ram: and null:), fault=RULE (a command that fails or hangs, for tests;
     repeatable), fault-file=PATH. A comma in a path is written twice.""",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from vhost_pvscsi.devices.forwarded.limits import Limits
 from vhost_pvscsi.devices.forwarded.opening import OpenDevice, open_sg
+from vhost_pvscsi.devices.forwarded.resetting import reset_lun
 from vhost_pvscsi.devices.forwarded.timeouts import timeouts
 from vhost_pvscsi.devices.forwarded.unit import ForwardedUnit
 from vhost_pvscsi.devices.forwarded.writing import writing
@@ -66,8 +68,12 @@ class Forwarded:
             partial(engine.forward, self._open.handle),
             exclusive=self._open.node.exclusive,
             is_munged=lambda opcode: opcode in munged_opcodes(),
+            reset=self._reset if spec.options.reset_lun else None,
             faults=faults,
         )
+
+    async def _reset(self) -> None:
+        await asyncio.to_thread(reset_lun, self._open.node.fd, self._spec.pdev)
 
     async def lose(self) -> None:
         """Take note that the device has gone: from now on its unit is not ready."""

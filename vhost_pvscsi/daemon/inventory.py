@@ -243,7 +243,7 @@ class Inventory:
                 device = await asyncio.to_thread(locate, spec.device)
             unit = self._units.make(spec, device)
             try:
-                await adapter.attach(spec.address, unit, spec.options.presentation)
+                await adapter.attach(spec.address, unit, self._units.presentation(spec, unit))
             except BaseException:
                 self._let_go(unit)
                 raise

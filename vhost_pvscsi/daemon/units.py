@@ -13,6 +13,7 @@ from vhost_pvscsi.devices import allocation
 from vhost_pvscsi.devices.emulated.description import DiskGeometry, derive_identity
 from vhost_pvscsi.devices.emulated.disk import EmulatedDisk, Neighbours
 from vhost_pvscsi.devices.faults.file import load_rules
+from vhost_pvscsi.devices.forwarded.names import with_own_names
 from vhost_pvscsi.devices.opening import open_backing
 from vhost_pvscsi.devices.pdev import Kind, LunSpec
 from vhost_pvscsi.errors import DeviceBusyError
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from vhost_pvscsi.devices.faults.rule import Rule
     from vhost_pvscsi.devices.nonvolatile import StateDirectory
     from vhost_pvscsi.devices.opening import Backing
+    from vhost_pvscsi.devices.presentation import Presentation
     from vhost_pvscsi.devices.unit import AttachableUnit
     from vhost_pvscsi.discovery.device import HostDevice
     from vhost_pvscsi.engine import Engine
@@ -125,6 +127,14 @@ class Units:
     def backed(self) -> tuple[Backed, ...]:
         """All units that a file or device is behind."""
         return tuple(self._backed)
+
+    def presentation(self, spec: LunSpec, unit: AttachableUnit) -> Presentation:
+        """Say how a unit is shown at the address of a LUN."""
+        shown = spec.options.presentation
+        one = next((each for each in self.forwarded if each.unit is unit), None)
+        if one is None or not spec.options.own_identity:
+            return shown
+        return with_own_names(shown, one.unit.limits.device_type, one.first.steady_name)
 
     def release(self, unit: AttachableUnit) -> None:
         """Close what a unit stands on; it is attached nowhere, and its commands have ended."""

@@ -94,6 +94,8 @@ class LunOptions:
     forward: bool | None = None  #: to a SCSI device of the host; None: as PDEV's form says
     on_loss: OnLoss = OnLoss.OFFLINE
     timeout: float | None = None  #: seconds that most commands may take; None: as for the type
+    reset_lun: bool = False  #: a reset that a guest asks for reaches the device
+    own_identity: bool = False  #: a device is shown with names of ours, not its own
 
     @property
     def presentation(self) -> Presentation:
@@ -183,6 +185,17 @@ def _on_loss(name: str, text: str) -> OnLoss:
         ) from None
 
 
+def _one_of(**values: bool) -> Callable[[str, str], bool]:
+    def parse(name: str, text: str) -> bool:
+        if text not in values:
+            raise ConfigurationError(
+                f"{name}={text}: {text!r} cannot be used", hint=f"one of {', '.join(values)}"
+            )
+        return values[text]
+
+    return parse
+
+
 def _timeout(name: str, text: str) -> float:
     match = re.fullmatch(r"([0-9]{1,7})s?", text, re.ASCII)
     timeout = int(match[1]) if match else 0
@@ -256,6 +269,8 @@ _OPTIONS: Mapping[str, tuple[str, Callable[[str, str], object]]] = {
     "forward": ("forward", _switch),
     "on-loss": ("on_loss", _on_loss),
     "timeout": ("timeout", _timeout),
+    "reset": ("reset_lun", _one_of(off=False, lun=True)),
+    "identity": ("own_identity", _one_of(host=False, own=True)),
 }
 
 #: All options by name, and those whose value is a path.
@@ -279,5 +294,6 @@ _OF_ADDRESS = frozenset(
         "denied",
         "allowed",
         "on_loss",
+        "own_identity",
     }
 )

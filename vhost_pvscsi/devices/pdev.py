@@ -194,6 +194,8 @@ _ONLY_FOR = {
     "forward": (frozenset({Kind.PATH, Kind.DEVICE}), "devices of the host"),
     "on-loss": (frozenset({Kind.DEVICE}), "SCSI devices that are forwarded"),
     "timeout": (frozenset({Kind.DEVICE}), "SCSI devices that are forwarded"),
+    "reset": (frozenset({Kind.DEVICE}), "SCSI devices that are forwarded"),
+    "identity": (frozenset({Kind.DEVICE}), "SCSI devices that are forwarded"),
     "share": (_EMULATED, "emulated disks: guests of one device cannot be kept apart yet"),
     "block-size": (_EMULATED, "emulated disks, a forwarded device has its own"),
     "rotational": (_EMULATED, "emulated disks"),

@@ -241,8 +241,8 @@ impl PyEngine {
         py.detach(|| self.0.add_device(&spec)).map(PyDevice).map_err(to_python)
     }
 
-    fn remove_device(&self, device: &PyDevice) -> u64 {
-        self.0.remove_device(&device.0)
+    fn remove_device(&self, py: Python<'_>, device: &PyDevice) {
+        py.detach(|| self.0.remove_device(&device.0));
     }
 
     #[pyo3(signature = (token, device, cdb, *, send=None, fetch=None))]

@@ -1,6 +1,6 @@
 //! The engine as its caller sees it: threads, hosts, sessions. Orders go out, events come back.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -43,6 +43,8 @@ pub struct Options {
 
 #[derive(Debug)]
 struct Host {
+    /// It has had a front-end.
+    served: bool,
     map: Arc<Map>,
     budget: Arc<AtomicI64>,
 }
@@ -50,6 +52,10 @@ struct Host {
 #[derive(Debug)]
 struct Session {
     host: u32,
+    /// It is the first of its host: the front-end may have had another back-end before.
+    first: bool,
+    /// Rings that it has started once.
+    begun: HashSet<u32>,
     memory: Arc<Memory>,
     /// Ring index to thread and counters.
     rings: HashMap<u32, (usize, Arc<Counters>)>,
@@ -186,11 +192,13 @@ impl Engine {
     /// There is no such host.
     pub fn add_session(&self, host: u32) -> Result<u32> {
         let mut state = self.state();
-        if !state.hosts.contains_key(&host) {
+        let Some(owner) = state.hosts.get_mut(&host) else {
             return Err(unknown("virtual host", host));
-        }
+        };
+        let first = !std::mem::replace(&mut owner.served, true);
         let id = next_id(&mut state);
-        let session = Session { host, memory: Arc::default(), rings: HashMap::new() };
+        let (memory, rings, begun) = (Arc::default(), HashMap::new(), HashSet::new());
+        let session = Session { host, first, begun, memory, rings };
         state.sessions.insert(id, session);
         Ok(id)
     }

@@ -1,8 +1,10 @@
 //! Between threads: orders to a worker, events to Python, and tickets for what takes time.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vmm_sys_util::eventfd::{EventFd, EFD_CLOEXEC, EFD_NONBLOCK};
@@ -273,6 +275,8 @@ pub struct NewQueue {
     pub kind: QueueKind,
     /// The ring itself.
     pub ring: NewRing,
+    /// What lies in it may have been taken by a back-end that died.
+    pub stale: bool,
     /// The memory it lies in.
     pub memory: Arc<Memory>,
     /// Signalled by the guest; None: looked at every millisecond.
@@ -321,8 +325,8 @@ pub enum Order {
     Execute(u64, Arc<Medium>, [u8; CDB_MAX]),
     /// Send a held request to a device.
     Forward(u64, Box<Forward>),
-    /// That device is not needed any more.
-    ForgetDevice(u32, Arc<Ticket>),
+    /// That device is not needed any more; the sender is dropped when it is gone.
+    ForgetDevice(u32, Sender<Infallible>),
     /// Answer a held request; data None: it was moved already.
     Complete(u64, Box<Outcome>, Option<Vec<u8>>),
     /// Answer a held control request.

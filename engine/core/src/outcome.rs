@@ -72,6 +72,8 @@ pub const LBA_OUT_OF_RANGE: Sense = Sense(0x5, 0x21, 0x00);
 pub const INVALID_FIELD_IN_CDB: Sense = Sense(0x5, 0x24, 0x00);
 /// 5h/26h/00h
 pub const INVALID_FIELD_IN_PARAMETER_LIST: Sense = Sense(0x5, 0x26, 0x00);
+/// 6h/29h/00h
+pub const POWER_ON_OR_RESET: Sense = Sense(0x6, 0x29, 0x00);
 /// 7h/27h/00h
 pub const WRITE_PROTECTED: Sense = Sense(0x7, 0x27, 0x00);
 /// 7h/27h/07h

@@ -76,7 +76,7 @@ impl Queue {
         let count = if new.kind == QueueKind::Event { 1 } else { count };
         let body = match (new.kind, new.ring) {
             (QueueKind::Request, NewRing::Split(ring)) => {
-                Body::Commands(Box::new(VirtioScsiRing(ring)))
+                Body::Commands(Box::new(VirtioScsiRing::new(ring, new.stale)))
             }
             (_, NewRing::Split(ring)) => Body::Raw(ring),
             // All in one: commands and task management.

@@ -71,6 +71,8 @@ pub struct Slot {
     pub asks: Asks,
     /// A back-end before us took it, and died: it may have been carried out.
     pub again: bool,
+    /// It lay in the ring when that was started, and a back-end that died may have taken it.
+    pub stale: bool,
     /// Its buffers.
     pub chain: Chain,
     /// Data-in bytes the guest has room for, before a transfer advances through them.
@@ -129,6 +131,7 @@ impl Default for Slot {
             head: 0,
             asks: Asks::Command,
             again: false,
+            stale: false,
             chain: Chain::default(),
             data_in: 0,
             data_out: 0,

@@ -76,13 +76,15 @@ class ForwardedUnit:
         *,
         exclusive: bool = False,
         is_munged: Callable[[int], bool] = lambda _: False,
+        reset: Callable[[], Awaitable[None]] | None = None,
         faults: Iterable[Rule] = (),
     ) -> None:
         """Make it of a device that is open.
 
         `exclusive`: it takes one command at a time. `is_munged` says of an operation code whether
-        Python has to see its data.
+        Python has to see its data. `reset` resets the device itself, where an operator allows that.
         """
+        self._reset = reset
         self._name = name
         self._device = device
         self._limits = limits
@@ -169,8 +171,13 @@ class ForwardedUnit:
         del nexus
         return False
 
+    async def reset_device(self) -> None:
+        """Reset the device itself if that is allowed, so that commands end which it works on."""
+        if self._reset is not None and self._lost is None:
+            await self._reset()
+
     async def reset(self) -> None:
-        """Say so to all; the device is not reset: that would hit others' commands on its bus."""
+        """Say to all that it was reset; `reset_device` comes before, and the end of commands."""
         await self.attend(sense.BUS_DEVICE_RESET)
 
     async def lose(self, told: Mapping[int | None, bytes]) -> None:

@@ -1,12 +1,17 @@
 //! Devices of the host: opened, forwarded to, closed.
 
-use std::sync::Arc;
+use std::convert::Infallible;
+use std::sync::{mpsc, Arc};
+use std::time::Duration;
 
 use super::{next_id, Engine};
 use crate::error::{Error, Result};
 use crate::mailbox::{Forward, Order};
 use crate::sg::{Device, DeviceSpec};
 use crate::slot::{Token, CDB_MAX};
+
+/// How long threads may take to let go of a device.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Engine {
     /// Have a device of the host, for all threads.
@@ -18,9 +23,17 @@ impl Engine {
         Device::new(id, spec, self.mailboxes.len()).map(Arc::new)
     }
 
-    /// Let go of a device; its commands have ended. Done when no thread has it.
-    pub fn remove_device(&self, device: &Device) -> u64 {
-        self.broadcast(|ticket| Order::ForgetDevice(device.id, ticket))
+    /// Let go of a device; its commands have ended. When this returns no thread has it any more, so
+    /// that it can be opened exclusively again; a thread that does not obey in a second is not
+    /// waited for.
+    pub fn remove_device(&self, device: &Device) {
+        let (tell, told) = mpsc::channel();
+        for mailbox in &self.mailboxes {
+            mailbox.post(Order::ForgetDevice(device.id, tell.clone()));
+        }
+        drop(tell);
+        // Nothing is ever sent: it ends when the last thread has dropped its sender.
+        let _: std::result::Result<Infallible, _> = told.recv_timeout(PATIENCE);
     }
 
     /// Send a held request to a device as `cdb` says. Its data is the guest's, but where Python

@@ -15,7 +15,8 @@ impl Engine {
     pub fn add_host(&self, budget: i64) -> u32 {
         let mut state = self.state();
         let id = next_id(&mut state);
-        let host = Host { map: Arc::default(), budget: Arc::new(AtomicI64::new(budget)) };
+        let host =
+            Host { served: false, map: Arc::default(), budget: Arc::new(AtomicI64::new(budget)) };
         state.hosts.insert(id, host);
         id
     }

@@ -62,14 +62,16 @@ impl Engine {
     pub fn start_ring(&self, session: u32, spec: RingSpec) -> Result<u64> {
         let place = QueuePlace { index: spec.index, kind: spec.kind };
         let make = |memory: &Memory| SplitRing::new(spec.layout, memory).map(NewRing::Split);
-        self.add_queue(session, place, make, spec.kick, spec.call)
+        self.add_queue(session, place, make, spec.layout.base != 0, spec.kick, spec.call)
     }
 
+    /// `goes_on`: its driver has used the ring before.
     fn add_queue(
         &self,
         session: u32,
         place: QueuePlace,
         make: impl FnOnce(&Memory) -> Result<NewRing>,
+        goes_on: bool,
         kick: RawFd,
         call: RawFd,
     ) -> Result<u64> {
@@ -84,6 +86,8 @@ impl Engine {
         let thread = (session as usize + place.index as usize) % threads;
         let counters = Arc::new(Counters::default());
         let owner = find_session_in(&mut state.sessions, session)?;
+        // A ring that has been in use, and not by us.
+        let stale = goes_on && owner.first && !owner.begun.contains(&place.index);
         let order = NewQueue {
             host: owner.host,
             budget: Arc::clone(&host.budget),
@@ -91,12 +95,14 @@ impl Engine {
             index: place.index,
             kind: place.kind,
             ring,
+            stale,
             memory: Arc::clone(&owner.memory),
             kick: duplicate_eventfd(kick)?,
             call: duplicate_eventfd(call)?,
             counters: Arc::clone(&counters),
         };
         owner.rings.insert(place.index, (thread, counters));
+        owner.begun.insert(place.index);
         drop(guard);
         let (number, ticket) = self.ticket();
         self.post(thread, Order::Start(Box::new(order), ticket));
@@ -110,7 +116,7 @@ impl Engine {
     /// cannot be used.
     pub fn start_pvscsi(&self, session: u32, spec: PvscsiSpec) -> Result<u64> {
         let place = QueuePlace { index: 0, kind: QueueKind::Request };
-        self.add_queue(session, place, |memory| make(spec, memory), spec.kick, spec.call)
+        self.add_queue(session, place, |memory| make(spec, memory), false, spec.kick, spec.call)
     }
 }
 

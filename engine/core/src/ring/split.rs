@@ -147,6 +147,12 @@ impl SplitRing {
         self.next_available
     }
 
+    /// How many requests are available, as the guest says; it may say anything.
+    #[must_use]
+    pub fn waiting(&self) -> u16 {
+        self.available_index(Ordering::Acquire).wrapping_sub(self.next_available)
+    }
+
     /// Whether something is available.
     #[must_use]
     pub fn pending(&self) -> bool {

@@ -16,11 +16,24 @@ const FRAMING: Framing = Framing { request: REQUEST as u64, response: RESPONSE a
 
 /// A request queue of a virtio-scsi device.
 #[derive(Debug)]
-pub struct VirtioScsiRing(pub SplitRing);
+pub struct VirtioScsiRing {
+    ring: SplitRing,
+    /// Requests that come first, and that a back-end which died may have taken.
+    stale: u16,
+}
+
+impl VirtioScsiRing {
+    /// The queue on that ring. `stale`: what lies in it may have been taken before.
+    #[must_use]
+    pub fn new(ring: SplitRing, stale: bool) -> Self {
+        let stale = if stale { ring.waiting() } else { 0 };
+        VirtioScsiRing { ring, stale }
+    }
+}
 
 impl CommandRing for VirtioScsiRing {
     fn take(&mut self, memory: &Memory, slot: &mut Slot) -> std::result::Result<bool, RingFault> {
-        let Some(head) = self.0.take(memory, FRAMING, &mut slot.chain)? else {
+        let Some(head) = self.ring.take(memory, FRAMING, &mut slot.chain)? else {
             return Ok(false);
         };
         let mut header = [0u8; REQUEST];
@@ -32,6 +45,8 @@ impl CommandRing for VirtioScsiRing {
             return Err(RingFault::ShortResponse(slot.chain.response.length() as u32));
         }
         slot.head = head;
+        slot.stale = self.stale > 0;
+        self.stale = self.stale.saturating_sub(1);
         decode(&header, slot);
         Ok(true)
     }
@@ -45,31 +60,31 @@ impl CommandRing for VirtioScsiRing {
         };
         // virtio's used length is a u32; a chain's buffers may be longer on paper.
         let total = u32::try_from(RESPONSE as u64 + written).unwrap_or(u32::MAX);
-        self.0.push(slot.head, total);
+        self.ring.push(slot.head, total);
     }
 
     fn publish(&mut self) -> bool {
-        self.0.publish()
+        self.ring.publish()
     }
 
     fn arm(&mut self) -> std::result::Result<bool, RingFault> {
-        Ok(self.0.arm())
+        Ok(self.ring.arm())
     }
 
     fn disarm(&mut self) {
-        self.0.disarm();
+        self.ring.disarm();
     }
 
     fn pending(&self) -> bool {
-        self.0.pending()
+        self.ring.pending()
     }
 
     fn position(&self) -> u32 {
-        self.0.position().into()
+        self.ring.position().into()
     }
 
     fn rebind(&mut self, memory: &Memory) -> Result<()> {
-        self.0.rebind(memory)
+        self.ring.rebind(memory)
     }
 }
 

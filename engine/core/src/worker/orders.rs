@@ -76,9 +76,9 @@ impl Worker {
                 })
             }
             Order::Forward(token, forward) => self.forward_ordered(token, *forward),
-            Order::ForgetDevice(id, ticket) => {
+            Order::ForgetDevice(id, gone) => {
                 self.forget_device(id);
-                self.fired.push(ticket);
+                drop(gone);
             }
             Order::Complete(token, outcome, data) => self.complete(token, *outcome, data),
             Order::CompleteControl(token, data) => {

@@ -12,7 +12,7 @@ use crate::error::RingFault;
 use crate::mailbox::{Event, QueueKind};
 use crate::map::{Entry, Map};
 use crate::medium::Medium;
-use crate::outcome::{Outcome, Service};
+use crate::outcome::{Outcome, Service, POWER_ON_OR_RESET};
 use crate::pool::Job;
 use crate::queue::Queue;
 use crate::slot::{Asks, Holder, Slot};
@@ -57,6 +57,11 @@ impl Worker {
             return;
         }
         let opcode = slot.cdb[0];
+        if slot.stale && entry.is_some_and(moves_on) && !HARMLESS.contains(&opcode) {
+            // A tape may have carried it out, and stands elsewhere then: its driver has to look.
+            self.finish(id, queue, slot_id, Outcome::check(POWER_ON_OR_RESET));
+            return;
+        }
         let short = entry.is_some_and(|entry| entry.short_road.contains(opcode));
         if let (true, Some(entry), Some(access)) = (short, entry, cdb::access(opcode)) {
             let open = entry.gate.lets(access);
@@ -341,6 +346,14 @@ impl Worker {
 fn keeps_blocks(entry: &Arc<Entry>) -> bool {
     entry.medium.is_some() || entry.device.as_ref().is_some_and(|device| device.block_size > 0)
 }
+
+/// Whether a command that is done again is done to something else: a tape moves, a changer too.
+fn moves_on(entry: &Arc<Entry>) -> bool {
+    entry.device.as_ref().is_some_and(|device| device.exclusive)
+}
+
+/// INQUIRY, REPORT LUNS, REQUEST SENSE: neither change anything nor report unit attentions.
+const HARMLESS: [u8; 3] = [0x12, 0xa0, 0x03];
 
 /// What a device gave into a buffer of ours.
 fn fetched(slot: &mut Slot, outcome: &Outcome) -> Box<[u8]> {

@@ -1,0 +1,28 @@
+"""Names of ours for a device of the host, where a guest is not to know which one it has."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from vhost_pvscsi.devices.emulated.description import REVISION, VENDOR, derive_identity
+
+if TYPE_CHECKING:
+    from vhost_pvscsi.devices.presentation import Presentation
+    from vhost_pvscsi.scsi.pages import DeviceType
+
+
+def with_own_names(shown: Presentation, device_type: DeviceType, source: str) -> Presentation:
+    """Name what an operator has not named, as an emulated unit is named.
+
+    `source` is what the device is recognised by: the names are made of it, and tell nothing of it.
+    """
+    identity = derive_identity(f"device:{source}")
+    return replace(
+        shown,
+        vendor=shown.vendor or VENDOR,
+        product=shown.product or f"VIRTUAL {device_type.name.replace('_', ' ')}"[:16],
+        revision=shown.revision or REVISION,
+        serial=shown.serial or identity.serial,
+        naa=shown.naa or identity.naa,
+    )
