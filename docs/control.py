@@ -40,7 +40,9 @@ $ vhost-pvscsi scsi-detach 0:0:1:0
 - Relative paths are made absolute by the verbs. A program that speaks QMP itself should do so too:
   to the daemon they are relative to the folder that it was started in.
 - `scsi-list` has the columns of Xen's `xm scsi-list`: *Idx* is the virtual host, *BE* the domain
-  of the back-end, always 0; *state* says whether the host's guest is connected or waited for.
+  of the back-end, always 0; *state* says whether the host's guest is `connected` or waited for
+  (`waiting`). A pvSCSI guest tells more: the LUN was `offered` to it and it has not said
+  anything yet, has it `connected`, has `failed` to find it, or has let go of it (`removed`).
   *phy-hctl* is `-` for what has no SCSI address on the host; *phy* is the PDEV as attached.
 - `devstate` is `missing` where a LUN should be there and cannot be had: [config.md](config.md),
   "Who wins".

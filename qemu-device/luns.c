@@ -200,6 +200,26 @@ void xen_vscsi_luns_release(XenVscsi *s)
     }
 }
 
+/*
+ * Linux's own back-end does not look at what the guest says. Ours does: an
+ * operator wants to know of a LUN that a guest refused, and a driver that was
+ * bound in a hurry may have looked before the LUN was offered. It is offered
+ * once more then; not for ever, as not every driver says something.
+ */
+static void lun_settle(XenVscsi *s, XenVscsiLun *lun)
+{
+    enum xenbus_state said = lun_guest_state(s, lun);
+
+    if (said == XenbusStateUnknown && !lun->insisted) {
+        lun->insisted = true;
+        lun_set_state(s, lun, XenbusStateInitialising);
+        return;
+    }
+    lun_set_state(s, lun, XenbusStateConnected);
+    xen_vscsi_link_tell_lun(s, lun, said == XenbusStateClosed
+                            ? VSCSI_LUN_FAILED : VSCSI_LUN_CONNECTED);
+}
+
 void xen_vscsi_luns_settle(XenVscsi *s)
 {
     XenVscsiLun *lun, *next;
@@ -208,16 +228,7 @@ void xen_vscsi_luns_settle(XenVscsi *s)
         if (lun->state == XenbusStateClosed) {
             lun_destroy(s, lun);
         } else if (lun->state == XenbusStateInitialised) {
-            /*
-             * Linux's own back-end does not look at what the guest says. Ours
-             * does: an operator wants to know of a LUN that a guest refused.
-             */
-            enum xenbus_state said = lun_guest_state(s, lun);
-
-            lun_set_state(s, lun, XenbusStateConnected);
-            xen_vscsi_link_tell_lun(s, lun,
-                                    said == XenbusStateClosed
-                                    ? VSCSI_LUN_FAILED : VSCSI_LUN_CONNECTED);
+            lun_settle(s, lun);
         }
     }
 }
@@ -233,6 +244,9 @@ void xen_vscsi_luns_reset(XenVscsi *s)
         } else if (lun->state == XenbusStateClosed) {
             lun_destroy(s, lun);
         } else {
+            /* What the last driver said is not the next one's answer. */
+            destroy_node(s, s->xendev.frontend_path, lun->number);
+            lun->insisted = false;
             lun_set_state(s, lun, XenbusStateInitialising);
         }
     }

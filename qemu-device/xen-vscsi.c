@@ -72,16 +72,22 @@ void xen_vscsi_ring_started(XenVscsi *s)
     xen_vscsi_ring_kick(s);
 }
 
-/* A guest that was suspended comes back with another ring. */
+/*
+ * A guest that was suspended comes back with another ring, which may well be
+ * where the last one was. It has its LUNs, but so looks a driver of whose
+ * predecessor's end nothing was seen, so that they are offered again.
+ */
 static void replace_ring(XenVscsi *s, Error **errp)
 {
     xen_vscsi_link_abandon(s);
     xen_vscsi_ring_unbind(s);
+    xen_vscsi_luns_reset(s);
     connect_guest(s, errp);
 }
 
 static void guest_connected(XenVscsi *s)
 {
+    s->ring.used = true;
     xen_vscsi_luns_settle(s);
     if (own_state(s) == XenbusStateReconfigured) {
         set_own_state(s, XenbusStateConnected);
@@ -89,10 +95,40 @@ static void guest_connected(XenVscsi *s)
     xen_vscsi_reconfigure(s);
 }
 
+/* The guest has a driver that takes part in the device's states. */
+static bool has_driver(XenVscsi *s)
+{
+    return s->xendev.frontend_state == XenbusStateInitialised ||
+           s->xendev.frontend_state == XenbusStateConnected;
+}
+
+/*
+ * A driver was bound again while the ring of its predecessor was taken back.
+ * It would take Closed for its own end. Where it has found us Connected still,
+ * it has scanned in vain, and learns of LUNs by a reconfiguration.
+ */
+static void meet_next_driver(XenVscsi *s)
+{
+    Error *err = NULL;
+
+    if (s->xendev.frontend_state == XenbusStateInitialised) {
+        set_own_state(s, XenbusStateInitWait);
+    }
+    connect_guest(s, &err);
+    if (err) {
+        error_reportf_err(err, "xen-vscsi: ");
+    }
+}
+
 void xen_vscsi_guest_gone(XenVscsi *s)
 {
     xen_vscsi_ring_unbind(s);
     xen_vscsi_luns_reset(s);
+    if (has_driver(s)) {
+        s->closing_seen = false;
+        meet_next_driver(s);
+        return;
+    }
     set_own_state(s, XenbusStateClosed);
     /*
      * A driver that was unloaded says nothing but Closed; the next one does
@@ -114,9 +150,14 @@ static void xen_vscsi_frontend_changed(XenDevice *xendev,
     switch (state) {
     case XenbusStateInitialised:
     case XenbusStateConnected:
+        if (s->link == XEN_VSCSI_LINK_STOPPING) {
+            /* xen_vscsi_guest_gone() comes back to it. */
+            break;
+        }
         if (!s->ring.bound) {
             connect_guest(s, errp);
-        } else if (xen_vscsi_ring_moved(s)) {
+        } else if (xen_vscsi_ring_moved(s) ||
+                   (s->ring.used && state == XenbusStateInitialised)) {
             replace_ring(s, errp);
         } else if (state == XenbusStateConnected) {
             guest_connected(s);
@@ -149,8 +190,7 @@ void xen_vscsi_link_up(XenVscsi *s)
     if (s->ring.bound) {
         /* The guest has used it all along; its requests have been waiting. */
         xen_vscsi_link_start(s, &err);
-    } else if (s->xendev.frontend_state == XenbusStateInitialised ||
-               s->xendev.frontend_state == XenbusStateConnected) {
+    } else if (has_driver(s)) {
         connect_guest(s, &err);
     }
     if (err) {

@@ -50,11 +50,15 @@ typedef struct XenVscsiLun {
     uint16_t channel, target, lun;
     char *name;
     enum xenbus_state state;
+    /* It was offered a second time, because the guest had said nothing. */
+    bool insisted;
     QTAILQ_ENTRY(XenVscsiLun) next;
 } XenVscsiLun;
 
 typedef struct XenVscsiRing {
     bool bound;
+    /* The guest's driver has got as far as Connected with it. */
+    bool used;
     unsigned int ref;
     unsigned int port;
     xenevtchn_handle *events;

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from . import pipeline
@@ -24,7 +25,7 @@ from .scsi.request import ManagementOutcome, Reply, Request, Service, TaskManage
 from .tasks import Attachment, Tasks
 from .translation import Mapping, Table
 from .transports.arrival import Arrival
-from .transports.base import Announcement, AttachedLun, Happening
+from .transports.base import Announcement, AttachedLun, GuestState, Happening
 from .transports.connection import Connection
 
 if TYPE_CHECKING:
@@ -81,6 +82,8 @@ class Adapter:
         self._tasks = Tasks(self._host, Table(number), peers)
         # Orders changes of the table: each is made from the last one.
         self._changing = asyncio.Lock()
+        #: Mappings that are about to go: no front-end is told of them any more.
+        self._leaving: set[int] = set()
         #: By target: mappings that may have no REPORTED LUNS DATA HAS CHANGED pending.
         self._untold: defaultdict[int, set[int]] = defaultdict(set)
         self._held: dict[int, asyncio.Task[Reply]] = {}
@@ -117,6 +120,10 @@ class Adapter:
     def is_offline(self, mapping_id: int) -> bool:
         """Whether a mapping has a command that did not end when it should have."""
         return mapping_id in self._tasks.offline
+
+    def guest_state(self, mapping_id: int) -> GuestState | None:
+        """What the guest that is there has made of a mapping; None: it does not say."""
+        return self._transport.guest_state(mapping_id) if self._transport else None
 
     async def abort_all(self) -> None:
         """End all commands of this host's front-end."""
@@ -215,7 +222,8 @@ class Adapter:
     async def detach(self, address: Address, *, patience: float = DETACH_PATIENCE) -> bool:
         """Take the unit at an address away, and tell the guest that is there.
 
-        Commands in flight may take `patience` seconds to end by themselves.
+        The guest may take `patience` seconds to let go of it, where it says when it has done so,
+        and commands in flight what is left of them to end by themselves.
 
         True: it has gone, with all that was done there for this nexus: where it is attached
         nowhere else, its file may be closed. False: the kernel still holds one of its commands;
@@ -227,6 +235,7 @@ class Adapter:
         async with self._changing:
             before, after = self.table, self.table.detach(address)
             attachment = self._tasks.attached[before.find(address).id]
+            patience = await self._part(before.find(address), patience)
             # From here on commands come by the long road and find an absent unit.
             gate = self._host.gate(attachment.id)
             gate.shut(GateReason.DRAINING)
@@ -248,6 +257,22 @@ class Adapter:
                 # After the LUN has gone: Linux looks whether it still answers.
                 await self._announce_change(Happening.LUN_REMOVED, before.find(address))
             return gone
+
+    async def _part(self, mapping: Mapping, patience: float) -> float:
+        """Let the guest let go of a mapping; how many seconds of `patience` are left."""
+        if self._transport is None:
+            return patience
+        now = asyncio.get_running_loop().time
+        end = now() + patience
+        self._leaving.add(mapping.id)
+        try:
+            async with asyncio.timeout_at(end):
+                await self._transport.part(_attached(mapping))
+        except TimeoutError:
+            log.warning("%s is taken from its guest, which has not let go of it", mapping.address)
+        finally:
+            self._leaving.discard(mapping.id)
+        return max(end - now(), 0)
 
     async def _leave(self, attachment: Attachment, patience: float) -> bool:
         """End all that goes on at a mapping; with a unit's last one of this host its nexus."""
@@ -336,7 +361,8 @@ class Adapter:
             reason = await transport.run()
             log.info("host %d: disconnected: %s", self.number, reason)
         except (ProtocolError, RingError) as error:
-            log.error("host %d: front-end disconnected: %s", self.number, error)  # noqa: TRY400
+            reason = error.line()
+            log.error("host %d: front-end disconnected: %s", self.number, reason)  # noqa: TRY400
         except Exception:
             # A bug of ours costs this front-end its connection, and the others nothing.
             log.exception("host %d: front-end disconnected by a bug of ours", self.number)
@@ -368,6 +394,8 @@ class Adapter:
         """Answer a command of the long road, in a task of its own."""
         del generation  # a mapping's id is never used again: it names the same unit as then
         found = self.table.by_id(mapping, request.target, request.lun)
+        if self._transport is not None and self._transport.transfer_limit:
+            request = replace(request, transfer_limit=self._transport.transfer_limit)
         task = asyncio.create_task(self._serve(request, found))
         self._held[request.token] = task
         # Not the task's own last act: one that is cancelled before it began has none.
@@ -423,8 +451,8 @@ class Adapter:
         return await self._tasks.abort(found, service)
 
     def luns(self) -> Iterator[AttachedLun]:
-        """All that is attached."""
-        return (_attached(mapping) for mapping in self.table)
+        """All that is attached, and not about to go."""
+        return (_attached(mapping) for mapping in self.table if mapping.id not in self._leaving)
 
     def notifications(self, target: int, lun: int) -> int | ManagementOutcome:
         """Say which asynchronous notifications a LUN can give (virtio 1.2, 5.6.6.2)."""

@@ -34,6 +34,10 @@ class VhostPvscsiError(Exception):
         """Say it as a program does on standard error, with the advice if there is any."""
         return f"error: {self}" + (f"\nhint: {self.hint}" if self.hint else "")
 
+    def line(self) -> str:
+        """Say it in one line, for a log, with the advice if there is any."""
+        return f"{self}" + (f" ({self.hint})" if self.hint else "")
+
 
 class ConfigurationError(VhostPvscsiError):
     """A value given by a person cannot be used."""

@@ -15,7 +15,6 @@ import pytest
 from tests.harness import disks
 
 if TYPE_CHECKING:
-    from tests.harness.disks import GuestDisk
     from tests.harness.machine import Machine
 
 pytestmark = pytest.mark.guest
@@ -39,24 +38,9 @@ def luns() -> list[str]:
     ]
 
 
-def read_10(disk: GuestDisk, lba: int) -> str:
-    """A command line that reads one block past the block layer."""
-    address = " ".join(f"{byte:02x}" for byte in lba.to_bytes(4, "big"))
-    return f"sg_raw --request=512 {disk.generic} 28 00 {address} 00 00 01 00"
-
-
-def reset_while(disk: GuestDisk, reading: str) -> str:
-    """A command line that resets the unit while `reading` hangs, and ends with its status."""
-    busy = f"$(cat /sys/block/{disk.name}/device/device_busy)"
-    return (
-        f"{reading} & reader=$!; until [ {busy} -gt 0 ]; do :; done;"
-        f"sg_reset --no-esc --device {disk.node} && wait $reader"
-    )
-
-
 def test_a_bad_block_is_an_error_and_its_neighbours_are_not(guest: Machine) -> None:
     disk = disks.find(guest, BAD_BLOCKS)
-    told = guest.console.run(read_10(disk, BAD)).output
+    told = guest.console.run(disk.reading(BAD)).output
     assert "Medium Error" in told
     assert "Unrecovered read error" in told
     # One physical block is 4096 bytes, and so is a page: these are all that fails.
@@ -69,17 +53,17 @@ def test_a_bad_block_is_an_error_and_its_neighbours_are_not(guest: Machine) -> N
 
 def test_a_reset_ends_a_read_that_hangs(guest: Machine) -> None:
     disk = disks.find(guest, HANGS)
-    ended = guest.console.run(reset_while(disk, read_10(disk, HUNG)), timeout=30)
+    ended = guest.console.run(disk.reset_while(disk.reading(HUNG)), timeout=30)
     assert "DID_RESET" in ended.output, ended.output
     told = guest.console.run(f"sg_turs --verbose {disk.generic}")
     assert "Bus device reset function occurred" in told.output
-    guest.console.check(read_10(disk, HUNG + 1))
+    guest.console.check(disk.reading(HUNG + 1))
 
 
 def test_what_a_reset_ended_is_sent_again(guest: Machine) -> None:
     disk = disks.find(guest, HANGS_ONCE)
     reading = f"dd if={disk.node} of=/tmp/page bs=4096 skip={HUNG // 8} count=1 iflag=direct"
-    guest.console.check(reset_while(disk, reading), timeout=30)
+    guest.console.check(disk.reset_while(reading), timeout=30)
     guest.console.check("cmp -n 4096 /tmp/page /dev/zero")
 
 

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.harness import disks
-from tests.harness.xen_daemon import CONTROL, PATIENCE, OuterDaemon
+from tests.harness.xen_daemon import CONTROL, IMAGE, LUNS, MEMORY, PATIENCE, OuterDaemon
+from tests.harness.xen_view import check_io, has_disk, until
 
 if TYPE_CHECKING:
     from images.qemu_device import DeviceModule
+    from tests.harness.inner_guest import InnerGuest
     from tests.harness.nested import OuterHost
-    from tests.harness.xen_guest import XenGuest
 
-pytestmark = [pytest.mark.guest, pytest.mark.xen]
+pytestmark = [pytest.mark.guest, pytest.mark.xen, pytest.mark.xdist_group("xen")]
 
-DISK = "/run/disk.img"
 #: Attaches and detaches a LUN, so many times, over the control socket. One program does it all:
 #: the start of our own takes ten seconds there.
 ROUNDS = """
@@ -44,64 +44,36 @@ for _ in range(int(sys.argv[2])):
 """
 
 
-@pytest.fixture(scope="module")
-def xen_backend(xen_host: OuterHost) -> OuterDaemon:
-    xen_host.check(f"truncate -s 64M {DISK}")
-    daemon = OuterDaemon(xen_host, [f"0:0:0:0={DISK}", "0:0:1:0=ram:64M"])
-    daemon.start()
-    return daemon
-
-
-def until(guest: XenGuest, condition: str) -> None:
-    """Wait until a shell condition holds in the guest."""
-    # What comes and goes in sysfs is no event that a shell can wait for; this looks often.
-    guest.console.check(f"until {condition}; do usleep 100000; done", timeout=PATIENCE)
-
-
-def has_disk(target: int) -> str:
-    return f"ls /sys/bus/scsi/devices/*:0:{target}:0/block/* >/dev/null 2>&1"
-
-
-def check_io(guest: XenGuest, target: int = 0, size: str = "127k") -> None:
-    """Write, forget, read back."""
-    node = disks.find(guest, target).node
-    guest.console.check(
-        f"set -e; dd if=/dev/urandom of=/tmp/data bs={size} count=8 2>/dev/null;"
-        f"dd if=/tmp/data of={node} bs={size} oflag=direct 2>/dev/null;"
-        f"dd if={node} bs={size} count=8 iflag=direct 2>/dev/null | cmp - /tmp/data",
-        timeout=PATIENCE,
-    )
-
-
-def test_a_stock_guest_finds_its_luns(xen_guest: XenGuest, xen_backend: OuterDaemon) -> None:
+def test_a_stock_guest_finds_its_luns(xen_guest: InnerGuest, xen_backend: OuterDaemon) -> None:
     assert xen_guest.console.check("cat /sys/hypervisor/guest_type").strip() == "HVM"
-    assert xen_guest.console.check("lsscsi").count("VIRTUAL DISK") == 2
-    for address in ("0:0:0:0", "0:0:1:0"):
-        xen_backend.wait_for(f"LUN at {address}")
+    assert xen_guest.console.check("lsscsi").count("VIRTUAL DISK") == len(LUNS)
+    for target in LUNS:
+        xen_backend.wait_for(f"LUN at 0:0:{target}:0")
 
 
-def test_luns_are_listed_whatever_room_there_is(xen_guest: XenGuest) -> None:
+def test_luns_are_listed_whatever_room_there_is(xen_guest: InnerGuest) -> None:
     """With 8192 bytes this ends a Dom0 that has Linux's own back-end."""
-    node = disks.find(xen_guest, 0).generic
+    node = disks.find(xen_guest, IMAGE).generic
     for room in (16, 8192):
         assert "0000000000000000" in xen_guest.console.check(f"sg_luns --maxlen={room} {node}")
 
 
-def test_a_request_has_up_to_508_kib(xen_guest: XenGuest) -> None:
-    disk = disks.find(xen_guest, 0)
-    assert disk.queue_attribute("max_hw_sectors_kb") == "508"
-    check_io(xen_guest, size="508k")
+def test_a_request_has_up_to_508_kib(xen_guest: InnerGuest) -> None:
+    disk = disks.find(xen_guest, MEMORY)
+    assert disk.queue_attribute("max_sectors_kb") == "508"
+    check_io(xen_guest, MEMORY, size="508k")
 
 
-def test_a_file_system_holds_what_was_written(xen_guest: XenGuest) -> None:
-    disk = disks.find(xen_guest, 0)
-    # Blocks of a page; what Linux's driver does to smaller ones: qemu-device/README.md, "Limits".
-    disk.make_file_system(4, options="-b 4096")
+def test_a_file_system_of_small_blocks_holds_what_was_written(xen_guest: InnerGuest) -> None:
+    """Linux's driver has less room than it says it has; see qemu-device/README.md, "Limits"."""
+    disk = disks.find(xen_guest, IMAGE)
+    assert disk.queue_attribute("max_sectors_kb") == "64"
+    disk.make_file_system(4, options="-b 1024")
     disk.verify_file_system()
 
 
-def test_data_is_verified_with_16_requests_at_once(xen_guest: XenGuest) -> None:
-    node = disks.find(xen_guest, 1).node
+def test_data_is_verified_with_16_requests_at_once(xen_guest: InnerGuest) -> None:
+    node = disks.find(xen_guest, MEMORY).node
     xen_guest.console.check(
         f"fio --name=v --filename={node} --rw=randwrite --bs=4k-64k --size=4m --direct=1"
         " --ioengine=io_uring --iodepth=16 --verify=crc32c --do_verify=1 --verify_fatal=1",
@@ -109,7 +81,7 @@ def test_data_is_verified_with_16_requests_at_once(xen_guest: XenGuest) -> None:
     )
 
 
-def test_a_lun_comes_and_goes(xen_guest: XenGuest, xen_backend: OuterDaemon) -> None:
+def test_a_lun_comes_and_goes(xen_guest: InnerGuest, xen_backend: OuterDaemon) -> None:
     xen_backend.tell("scsi-attach", "ram:8M", "0:0:3:0")
     until(xen_guest, has_disk(3))
     check_io(xen_guest, 3)
@@ -121,10 +93,10 @@ def test_a_lun_comes_and_goes(xen_guest: XenGuest, xen_backend: OuterDaemon) -> 
 
 @pytest.mark.parametrize("rounds", [10, pytest.param(100, marks=pytest.mark.long)])
 def test_luns_come_and_go_under_io(
-    xen_guest: XenGuest, xen_host: OuterHost, xen_backend: OuterDaemon, rounds: int
+    xen_guest: InnerGuest, xen_host: OuterHost, xen_backend: OuterDaemon, rounds: int
 ) -> None:
     """Quicker than a guest can follow: what it never heard of need not be taken from it."""
-    node = disks.find(xen_guest, 0).node
+    node = disks.find(xen_guest, IMAGE).node
     xen_guest.console.check(
         f"(while ! test -e /tmp/enough; do dd if={node} of=/dev/null bs=64k count=16 iflag=direct;"
         " done; echo $? >/tmp/ended-reading) >/dev/null 2>&1 &"
@@ -135,53 +107,6 @@ def test_luns_come_and_go_under_io(
     xen_guest.console.check("touch /tmp/enough")
     until(xen_guest, "test -e /tmp/ended-reading")
     xen_guest.console.check("rm /tmp/enough /tmp/ended-reading")
-    check_io(xen_guest)
-
-
-def test_the_driver_lets_go_and_comes_back(xen_guest: XenGuest) -> None:
-    for _ in range(2):
-        xen_guest.console.check("echo vscsi-0 >/sys/bus/xen/drivers/vscsi/unbind")
-        assert "DISK" not in xen_guest.console.check("lsscsi")
-        xen_guest.console.check("echo vscsi-0 >/sys/bus/xen/drivers/vscsi/bind")
-        until(xen_guest, has_disk(0))
-        check_io(xen_guest)
-
-
-def test_requests_in_flight_outlive_the_back_end(
-    xen_guest: XenGuest, xen_backend: OuterDaemon
-) -> None:
-    node = disks.find(xen_guest, 0).node
-    # Its own file tells its end: the console is needed meanwhile.
-    xen_guest.console.check(
-        f"(fio --name=v --filename={node} --rw=randwrite --bs=4k --size=4m --direct=1"
-        " --ioengine=io_uring --iodepth=16 --verify=crc32c --do_verify=1 --verify_fatal=1"
-        " >/tmp/fio 2>&1; echo $? >/tmp/ended) >/dev/null 2>&1 &"
-    )
-    # Linux kernel, block/stat.rst: the ninth number is of requests in flight.
-    in_flight = f"$(awk '{{print $9}}' /sys/block/{node.removeprefix('/dev/')}/stat)"
-    until(xen_guest, f"test {in_flight} -gt 0")
-    xen_backend.kill()
-    assert xen_guest.console.run("test -e /tmp/ended").status != 0
-    xen_backend.start()
-    until(xen_guest, "test -e /tmp/ended")
-    said = xen_guest.console.check("cat /tmp/fio /tmp/ended")
-    assert said.endswith("\n0\n"), said
-
-
-def test_the_device_is_unplugged_and_plugged(xen_guest: XenGuest) -> None:
-    xen_guest.qmp.execute("device_del", id="vscsi0")
-    event = xen_guest.qmp.wait_event("DEVICE_DELETED", timeout=PATIENCE)
-    assert event["data"]["device"] == "vscsi0"
-    until(xen_guest, "! test -e /sys/bus/xen/devices/vscsi-0")
-    xen_guest.qmp.execute("device_add", driver="xen-vscsi", id="vscsi0", chardev="vscsi0")
-    until(xen_guest, has_disk(0))
-    check_io(xen_guest)
-
-
-@pytest.mark.parametrize("from_inside", [False, True])
-def test_the_guest_reboots(xen_guest: XenGuest, from_inside: bool) -> None:
-    xen_guest.reboot(from_inside=from_inside)
-    until(xen_guest, has_disk(0))
     check_io(xen_guest)
 
 

@@ -6,6 +6,7 @@ less than a boot counts. The answer is kept for this boot of the host.
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 #: A guest under working KVM is up within two seconds.
 _PROBE_TIMEOUT = 15.0
+#: Linux kernel, virt/kvm/api.rst: KVM_CHECK_EXTENSION, KVM_CAP_XEN_HVM, and of its flags
+#: KVM_XEN_HVM_CONFIG_EVTCHN_SEND, the last one that QEMU asks for.
+_CHECK_EXTENSION, _CAP_XEN_HVM, _XEN_EVTCHN_SEND = 0xAE03, 38, 1 << 5
 
 
 def choose(qemu: Qemu, image: GuestImage) -> tuple[str, str]:
@@ -35,6 +39,16 @@ def choose(qemu: Qemu, image: GuestImage) -> tuple[str, str]:
             answer.write_text(_probe(qemu, image))
         fault = answer.read_text()
     return (TCG, f"KVM boots no guest here: {fault}") if fault else ("kvm", "a guest booted by KVM")
+
+
+def no_xen(qemu: Qemu, image: GuestImage) -> str | None:
+    """Return why there is no KVM here by which `qemu` can emulate Xen; None: there is one."""
+    accelerator, why = choose(qemu, image)
+    if accelerator == TCG:
+        return why
+    with Path("/dev/kvm").open("rb") as kvm:
+        can = fcntl.ioctl(kvm, _CHECK_EXTENSION, _CAP_XEN_HVM)
+    return None if can & _XEN_EVTCHN_SEND else "its kernel was built without CONFIG_KVM_XEN"
 
 
 def _probe(qemu: Qemu, image: GuestImage) -> str:

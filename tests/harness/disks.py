@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 from .errors import GuestLostError
 
 if TYPE_CHECKING:
+    from .inner_guest import InnerGuest
     from .machine import Machine
-    from .xen_guest import XenGuest
 
 
 @dataclass(frozen=True, slots=True)
 class GuestDisk:
     """One SCSI disk as the guest sees it."""
 
-    machine: Machine | XenGuest
+    machine: Machine | InnerGuest
     name: str
 
     @property
@@ -39,6 +39,20 @@ class GuestDisk:
         """Return what the kernel has in `/sys/block/*/NAME`."""
         return self.machine.console.check(f"cat /sys/block/{self.name}/{name}").strip()
 
+    def reading(self, lba: int, blocks: int = 1) -> str:
+        """Return a command line that reads past the block layer (SBC-4, READ(10))."""
+        address = " ".join(f"{byte:02x}" for byte in lba.to_bytes(4, "big"))
+        length = blocks * int(self.queue_attribute("logical_block_size"))
+        return f"sg_raw --request={length} {self.generic} 28 00 {address} 00 00 {blocks:02x} 00"
+
+    def reset_while(self, reading: str) -> str:
+        """Return one that resets the unit while `reading` hangs, and ends with its status."""
+        busy = f"$(cat /sys/block/{self.name}/device/device_busy)"
+        return (
+            f"{reading} & reader=$!; until [ {busy} -gt 0 ]; do :; done;"
+            f"sg_reset --no-esc --device {self.node} && wait $reader"
+        )
+
     def make_file_system(self, mebibytes: int, *, options: str = "") -> None:
         """Make an ext4 on it with one file of random data, and keep the file's digest."""
         self.machine.console.check(
@@ -57,7 +71,7 @@ class GuestDisk:
         )
 
 
-def find(machine: Machine | XenGuest, target: int, lun: int = 0) -> GuestDisk:
+def find(machine: Machine | InnerGuest, target: int, lun: int = 0) -> GuestDisk:
     """Return the disk at that target and LUN of the machine's only adapter.
 
     Raises:

@@ -125,6 +125,11 @@ class PvscsiFrontEnd:
 
     # -- a VMM's part
 
+    @property
+    def translates(self) -> bool:
+        """Whether frame numbers stand in place of grant references: it shares no grant table."""
+        return not self.abilities & GRANT_TABLE
+
     def start(self) -> Self:
         """Do all of a session up to a ring that runs."""
         self.negotiate()
@@ -167,7 +172,8 @@ class PvscsiFrontEnd:
         memory, send = self.memory, self.peer.send
         table = wire.memory_table(wire.region(memory.guest_base, memory.size, memory.guest_base))
         send(wire.SET_MEM_TABLE, table, [memory.fd])
-        self.send_grant_table()
+        if not self.translates:
+            self.send_grant_table()
         if self.abilities & INFLIGHT:
             send(SET_INFLIGHT, struct.pack("<QQ", 0, self.area.size), [self.area.fd])
         self.describe_ring()
@@ -180,7 +186,8 @@ class PvscsiFrontEnd:
 
     def describe_ring(self) -> None:
         """Say where the ring and its event channel are."""
-        self.peer.send(SET_RING, struct.pack("<IIQ", 0, 0, self.ring_reference))
+        place = (1, 0, self.ring.page) if self.translates else (0, 0, self.ring_reference)
+        self.peer.send(SET_RING, struct.pack("<IIQ", *place))
         self.peer.send(wire.SET_VRING_KICK, wire.vring_file(0), [self.kick])
         self.peer.send(wire.SET_VRING_CALL, wire.vring_file(0), [self.call])
 
@@ -281,7 +288,8 @@ class PvscsiFrontEnd:
         answer = self.wait_answer(pending.rqid, pending.name)
         data = b"".join(self.memory.read(address, PAGE) for address, _ in pending.pages)
         for address, reference in (*pending.pages, *pending.tables):
-            self.grants.end(reference)
+            if not self.translates:
+                self.grants.end(reference)
             self.memory.free(address, PAGE)
         data = data[pending.offset : pending.offset + pending.into]
         return Response(answer.result, answer.sense, answer.residual, data, answer.clean)
@@ -333,6 +341,11 @@ class PvscsiFrontEnd:
         self._rqid = (self._rqid + 1) & 0xFFFF
         return self._rqid
 
+    def grant(self, address: int, *, readonly: bool = False) -> int:
+        """Lend a page; what a segment calls it."""
+        frame = self.frame(address)
+        return frame if self.translates else self.grants.grant(frame, readonly=readonly)
+
     def _lend(
         self, length: int, offset: int, *, readonly: bool
     ) -> tuple[list[tuple[int, int]], list[Segment]]:
@@ -341,7 +354,7 @@ class PvscsiFrontEnd:
         while length:
             piece = min(length, PAGE - offset)
             address = self.memory.allocate(PAGE)
-            reference = self.grants.grant(self.frame(address), readonly=readonly)
+            reference = self.grant(address, readonly=readonly)
             pages.append((address, reference))
             segments.append(Segment(reference, offset, piece))
             length, offset = length - piece, 0
@@ -355,7 +368,7 @@ class PvscsiFrontEnd:
             piece = data[start : start + PAGE]
             address = self.memory.allocate(PAGE)
             self.memory.write(address, piece)
-            reference = self.grants.grant(self.frame(address), readonly=True)
+            reference = self.grant(address, readonly=True)
             tables.append((address, reference))
             outer.append(Segment(reference, 0, len(piece)))
         return tables, outer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,37 +10,57 @@ from typing import TYPE_CHECKING
 from .daemon import program
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from .nested import OuterHost, OuterProcess
 
 #: Paths in the outer guest.
 SOCKET = Path("/run/vscsi0.sock")
+SOCKETS = (SOCKET, Path("/run/scsi1.sock"))
 CONTROL = Path("/run/control.sock")
 #: What anything may need under two emulations on a busy machine. Python's start alone takes 10 s.
 PATIENCE = 300.0
+
+_DISK = "/run/disk.img"
+IMAGE, MEMORY, BAD, HANGING = 0, 1, 8, 9  #: Targets of LUNs, and what they are.
+BAD_BLOCK, SHORT_BLOCK, HUNG_BLOCK = 1000, 2000, 3000
+#: At both virtual hosts, of which the first is the Xen guest's.
+LUNS = {
+    IMAGE: f"{_DISK},share=on",
+    MEMORY: "ram:64M,share=on,max-transfer=508K",
+    BAD: f"ram:8M,share=on,fault=opcode=read:lba={BAD_BLOCK}:sense=3/11/00,"
+    f"fault=opcode=read:lba={SHORT_BLOCK}:short=512",
+    HANGING: f"ram:9M,share=on,fault=opcode=read:lba={HUNG_BLOCK}:hang",
+}
 
 
 class OuterDaemon:
     """One `vhost-pvscsi serve`; it ends with the outer guest."""
 
     def __init__(
-        self, host: OuterHost, luns: Sequence[str], *, options: Sequence[str] = ()
+        self,
+        host: OuterHost,
+        luns: Sequence[str],
+        *,
+        sockets: Sequence[Path] = (SOCKET,),
+        options: Sequence[str] = (),
     ) -> None:
+        """Prepare one; a virtual host for each socket, LUNs as `--lun` has them."""
         self._host = host
         self._luns = tuple(luns)
+        self._sockets = tuple(sockets)
         self._options = tuple(options)
         self._process: OuterProcess | None = None
 
     def start(self) -> None:
         """Start it and wait until it listens."""
-        self._host.check(f"rm -f {SOCKET} {CONTROL}")
+        self._host.check(f"rm -f {CONTROL} {' '.join(map(str, self._sockets))}")
+        command = [str(program()), "serve", "--control", str(CONTROL)]
+        for number, socket in enumerate(self._sockets):
+            command += ["--socket-path", f"{number}={socket}"]
         luns = [word for lun in self._luns for word in ("--lun", lun)]
-        command = [str(program()), "serve", "--socket-path", str(SOCKET)]
-        self._process = self._host.start(
-            [*command, "--control", str(CONTROL), *self._options, *luns]
-        )
-        self.wait_for("listening on")
+        self._process = self._host.start([*command, *self._options, *luns])
+        self.wait_for(f"listening on {self._sockets[-1]}")
 
     def wait_for(self, text: str) -> None:
         """Wait until it has logged that text since its start."""
@@ -56,8 +77,29 @@ class OuterDaemon:
         assert self._process is not None
         self._host.end(self._process, signal="KILL", timeout=PATIENCE)
 
+    @contextlib.contextmanager
+    def held_up(self) -> Iterator[None]:
+        """Keep it from running for a while: the slowest back-end there is."""
+        assert self._process is not None
+        self._host.check(f"kill -STOP {self._process.pid}")
+        try:
+            yield
+        finally:
+            self._host.check(f"kill -CONT {self._process.pid}")
+
     def tell(self, *words: str) -> str:
         """Run one of the program's verbs; return what it printed."""
         verb, *rest = words
         command = [str(program()), verb, "--control", str(CONTROL), *rest]
         return self._host.check(shlex.join(command), timeout=PATIENCE)
+
+
+def for_xen_guest(host: OuterHost) -> OuterDaemon:
+    """Prepare one that has `LUNS` at both of its virtual hosts."""
+    host.check(f"truncate -s 64M {_DISK}")
+    luns = [
+        f"{number}:0:{target}:0={pdev}"
+        for number in range(len(SOCKETS))
+        for target, pdev in LUNS.items()
+    ]
+    return OuterDaemon(host, luns, sockets=SOCKETS)

@@ -1,6 +1,7 @@
 """The pytest plugin's part for emulated Xen: `xen_host -> xen_backend -> xen_spec -> xen_guest`.
 
-The host is booted once a session; whoever asks for it first waits a quarter of a minute.
+All are there once a session, for the modules `tests/guest/test_xen_*.py`; whoever asks first waits
+half a minute.
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from . import images
+from . import emulated_xen, images
+from .inner_guest import InnerGuest, ports
 from .machine import Backend, MachineSpec
 from .nested import OuterHost
-from .xen_daemon import SOCKET
-from .xen_guest import ACCELERATOR, PORTS, XenGuest
+from .xen_daemon import SOCKETS, OuterDaemon, for_xen_guest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from images.qemu_device import DeviceModule
 
     from .evidence import Collector
+
+XEN, VIRTIO = "xen", "virtio"  #: The guests in it, by name.
 
 
 @pytest.fixture(scope="session")
@@ -32,32 +35,53 @@ def xen_device() -> DeviceModule:
 @pytest.fixture(scope="session")
 def xen_host(evidence: Collector) -> Iterator[OuterHost]:
     """Stage: a guest with a KVM that emulates Xen, booted."""
-    with OuterHost(images.xen_host(), ports=PORTS) as host, evidence.watch(host):
+    with (
+        OuterHost(images.xen_host(), ports=[*ports(XEN), *ports(VIRTIO)]) as host,
+        evidence.watch(host),
+    ):
         yield host.boot()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
+def xen_backend(xen_host: OuterHost) -> OuterDaemon:
+    """Stage: a back-end beside the Xen guest's QEMU."""
+    daemon = for_xen_guest(xen_host)
+    daemon.start()
+    return daemon
+
+
+@pytest.fixture(scope="session")
 def xen_spec(xen_device: DeviceModule) -> MachineSpec:
     """Stage: a Xen guest with one pvSCSI host of ours."""
-    return MachineSpec(
-        qemu=xen_device.qemu,
-        image=images.xen_guest(),
-        config="pc-xen-vscsi",
-        backends=(Backend(SOCKET, "vscsi0", reconnect=True),),
-        accelerator=ACCELERATOR,
-        modules=("xen-scsifront", "sg", "sd_mod"),
-    )
+    return emulated_xen.spec(xen_device, SOCKETS[0])
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def xen_guest(
     xen_host: OuterHost,
-    xen_backend: object,
+    xen_backend: OuterDaemon,
     xen_spec: MachineSpec,
-    xen_device: DeviceModule,
     evidence: Collector,
-) -> Iterator[XenGuest]:
-    """Stage: a booted Xen guest. The module has a fixture `xen_backend` that listens."""
-    guest = XenGuest(xen_host, xen_spec, environment=xen_device.environment)
+) -> Iterator[InnerGuest]:
+    """Stage: a booted Xen guest with the LUNs of `xen_daemon.LUNS`."""
+    guest = InnerGuest(xen_host, xen_spec, name=XEN)
+    with guest, evidence.watch(guest):
+        yield guest.boot()
+
+
+@pytest.fixture(scope="session")
+def virtio_guest(
+    xen_host: OuterHost, xen_backend: OuterDaemon, evidence: Collector
+) -> Iterator[InnerGuest]:
+    """Stage: beside the Xen guest one with vhost-user-scsi, which has the same LUNs."""
+    spec = MachineSpec(
+        images.qemu("10"),
+        images.guest(),
+        "q35-vhost-user-scsi",
+        backends=(Backend(SOCKETS[1]),),
+        accelerator="kvm",
+        memory_mib=256,
+    )
+    guest = InnerGuest(xen_host, spec, name=VIRTIO)
     with guest, evidence.watch(guest):
         yield guest.boot()

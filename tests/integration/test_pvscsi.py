@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import struct
-import subprocess
 import time
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,6 @@ import pytest
 
 from tests.harness import pvscsi_frontend as pv
 from tests.harness import xen_ring as xen
-from tests.harness.daemon import program
 from tests.harness.frontend import FrontEnd
 from tests.harness.pvscsi_frontend import PvscsiFrontEnd
 
@@ -40,12 +38,6 @@ def write_10(lba: int, blocks: int) -> bytes:
 
 def report_luns(length: int) -> bytes:
     return struct.pack(">BBBBBBIBB", 0xA0, 0, 0, 0, 0, 0, length, 0, 0)
-
-
-def verb(control: Path, *words: str) -> None:
-    """Type a verb for a running daemon."""
-    environment = {**os.environ, "VHOST_PVSCSI_CONTROL": str(control)}
-    subprocess.run([str(program()), *words], check=True, timeout=30, env=environment)
 
 
 @pytest.fixture
@@ -129,6 +121,32 @@ def test_as_many_segments_as_were_negotiated(daemon: Daemon) -> None:
         guest.ready(1)
         assert guest.scsi(1, 0, read_10(0, 8), data_in=4 * KIB).good
         assert guest.scsi(1, 0, read_10(0, 1016), data_in=508 * KIB).host == pv.DID_ERROR
+
+
+def transfer_limit(guest: PvscsiFrontEnd | FrontEnd, target: int, length: int = 64) -> int:
+    """MAXIMUM TRANSFER LENGTH of VPD page B0h, in blocks; the reply is as long as was asked for."""
+    inquiry = struct.pack(">BBBHB", 0x12, 1, 0xB0, length, 0)
+    told = guest.scsi(target, 0, inquiry, data_in=length)
+    assert told.good, told
+    assert len(told.data) == length
+    return int.from_bytes(told.data[8:12], "big")
+
+
+def test_linux_is_told_to_ask_for_no_more_than_128_grants(make_daemon: MakeDaemon) -> None:
+    daemon = make_daemon(
+        ["0:0:0:0=ram:8M", "0:0:1:0=ram:8M,block-size=4096", "0:0:2:0=ram:8M,max-transfer=508K"]
+    )
+    with PvscsiFrontEnd(daemon.socket) as guest:
+        for target in range(3):
+            guest.ready(target)
+        assert [transfer_limit(guest, target) for target in range(3)] == [128, 16, 1016]
+        assert transfer_limit(guest, 0, length=12) == 128
+        # Told, not enforced: who knows better, as SG_IO does, gets what the ring carries.
+        assert guest.scsi(0, 0, read_10(0, 1016), data_in=508 * KIB).good
+    with FrontEnd(daemon.socket) as guest:
+        for target in range(3):
+            guest.ready(target)
+        assert [transfer_limit(guest, target) for target in range(3)] == [0xFFFF, 8191, 1016]
 
 
 def test_sense_and_residual_of_a_command_that_fails(xen_guest: PvscsiFrontEnd) -> None:
@@ -258,11 +276,14 @@ def test_a_front_end_that_leaves_gets_every_page_back(make_daemon: MakeDaemon) -
 def test_the_ring_stops_starts_and_pauses(xen_guest: PvscsiFrontEnd) -> None:
     taken = xen_guest.ring.produced
     pending = xen_guest.submit(0, 0, read_10(0, 1), data_in=BLOCK)
-    assert xen_guest.stop() == taken + 1
-    assert xen_guest.wait(pending).good
+    # A request that no worker had looked at yet waits for the next start.
+    more = xen_guest.stop() - taken
+    assert more in {0, 1}
+    assert (pending.rqid in xen_guest.answers) == bool(more)
     assert xen_guest.grants.in_use() == []
     xen_guest.describe_ring()
     assert xen_guest.enable() == pv.DONE
+    assert xen_guest.wait(pending).good
     assert xen_guest.scsi(0, 0, read_10(0, 1), data_in=BLOCK).good
     assert xen_guest.enable(0) == pv.DONE
     pending = xen_guest.submit(0, 0, read_10(0, 1), data_in=BLOCK)
@@ -303,28 +324,6 @@ def test_reset_device_ends_all_and_lets_the_next_life_begin(make_daemon: MakeDae
         guest.describe_ring()
         assert guest.enable() == pv.DONE
         assert guest.scsi(0, 0, bytes(6)).sense_code == (6, 0x29, 2)
-
-
-def test_luns_come_and_go(make_daemon: MakeDaemon, folder: Path) -> None:
-    control = folder / "control.sock"
-    daemon = make_daemon(["0:0:0:0=ram:1M"], "--control", str(control))
-    with PvscsiFrontEnd(daemon.socket) as guest:
-        guest.ready()
-        [first] = guest.luns()
-        verb(control, "scsi-attach", "ram:2M", "0:0:5:1")
-        kind, lun = guest.notice()
-        assert kind == pv.LUN_ADD
-        assert isinstance(lun, pv.Lun)
-        assert (lun.place, lun.name) == ((0, 0, 5, 1), "ram:2M")
-        assert lun.id > first.id
-        assert guest.luns() == [first, lun]
-        guest.peer.send(pv.LUN_STATE, struct.pack("<II", lun.id, pv.CONNECTED))
-        guest.ready(5, 1)
-        verb(control, "scsi-detach", "0:0:5:1")
-        assert guest.notice() == (pv.LUN_REMOVE, lun.id)
-        assert guest.scsi(5, 1, bytes(6)).host == pv.DID_NO_CONNECT
-        guest.peer.send(pv.LUN_STATE, struct.pack("<II", lun.id, pv.REMOVED))
-        assert guest.luns() == [first]
 
 
 def test_both_kinds_of_guests_see_the_same_disk(make_daemon: MakeDaemon) -> None:

@@ -59,7 +59,7 @@ MALFORMED = {
     ),
     "an event channel": (
         send(pv.SET_EVENT_CHANNEL, struct.pack("<II", 1, 0), 1),
-        "both ends must have said EVENT_CHANNEL",
+        "this back-end has no EVENT_CHANNEL",
     ),
     "an enable before all else": (
         send(wire.SET_VRING_ENABLE, wire.vring(0, 1)),

@@ -101,7 +101,7 @@ def scsi_list(told: Rows) -> str:
             (
                 lun["vdev"].partition(":")[0],
                 "0",
-                "connected" if lun["connected"] else "waiting",
+                _seen_as(lun),
                 lun.get("device") or "-",
                 lun["pdev"],
                 lun["vdev"],
@@ -110,6 +110,13 @@ def scsi_list(told: Rows) -> str:
             for lun in sorted(told, key=lambda lun: [int(part) for part in lun["vdev"].split(":")])
         ),
     )
+
+
+def _seen_as(lun: Mapping[str, Any]) -> str:
+    if not lun["connected"]:
+        return "waiting"
+    # An older daemon does not say; only pvSCSI guests do.
+    return lun.get("guest-state") or "connected"
 
 
 def anything(told: Rows) -> str:

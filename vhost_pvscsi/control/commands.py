@@ -153,8 +153,9 @@ COMMANDS: Mapping[str, Command] = {
             "scsi-detach",
             "Detach a LUN.",
             (_VDEV, _FORCE, _TIMEOUT),
-            "New commands are refused; those in flight may end by themselves until the timeout."
-            " A guest that runs is told.",
+            "A guest that runs is told; a pvSCSI guest first, which may let go of it until the"
+            " timeout. Then new commands are refused; those in flight may end by themselves until"
+            " the timeout.",
             verb="scsi-detach",
         ),
         Command(
@@ -174,7 +175,8 @@ COMMANDS: Mapping[str, Command] = {
             " `serial`, `naa`, `state`, `faults` (the number of rules), `denied` (the number of"
             " commands that its policy has refused), `connected` (whether its host's guest is),"
             " `problem` (why a LUN of the state `missing` is), `device` (of a SCSI device that is"
-            " forwarded: its h:c:t:l on the host)",
+            " forwarded: its h:c:t:l on the host), `guest-state` (what a pvSCSI guest has made of"
+            " it: `offered`, `connected`, `failed`, `removed`; of others null)",
             query=True,
             verb="scsi-list",
         ),

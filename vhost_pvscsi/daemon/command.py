@@ -128,7 +128,8 @@ def _read_with(
     block-size=512|1024|2048|4096, cache=none|writeback|writethrough|directsync,
     serial=TEXT, wwn=NAA, share=on (one unit at several addresses), lock=off,
     rotational=on, removable=on, vendor=TEXT, product=TEXT, revision=TEXT, hide=serial|wwn
-    (names that the guest is not told), deny=COMMAND and allow=COMMAND (repeatable), raw=on,
+    (names that the guest is not told), max-transfer=SIZE, deny=COMMAND and allow=COMMAND
+    (repeatable), raw=on,
     forward=on|off (commands go to the SCSI device, or an emulated disk is on its blocks),
     on-loss=offline|remove (what becomes of the LUN when its device goes away),
     timeout=SECONDS (how long a forwarded command may take), reset=off|lun (what a reset by

@@ -227,6 +227,7 @@ def _status(mapping: Attached, adapter: Adapter) -> LunStatus:
         state="offline" if adapter.is_offline(mapping.id) else "running",
         faults=sum(not one.spent for one in unit.faults.rules),
         denied=adapter.denied(mapping.id),
+        guest_state=state.value if (state := adapter.guest_state(mapping.id)) else None,
     )
 
 
@@ -246,6 +247,7 @@ def _forwarded_status(mapping: Attached, adapter: Adapter, one: Forwarded) -> Lu
         faults=sum(not rule.spent for rule in unit.faults.rules),
         denied=adapter.denied(mapping.id),
         device=str(device.address),
+        guest_state=guest.value if (guest := adapter.guest_state(mapping.id)) else None,
     )
 
 

@@ -296,7 +296,8 @@ def _join(spec: LunSpec, first: LunSpec, unit: AttachableUnit) -> AttachableUnit
     if spec.options.of_unit != first.options.of_unit:
         raise DeviceBusyError(
             f"LUN {spec.address}: {spec.pdev} is {first.address} too, with other options",
-            hint="LUNs that share a unit may differ in names, ro, deny, allow and raw only",
+            hint="LUNs that share a unit may differ in names, ro, max-transfer, deny, allow and raw"
+            " only",
         )
     if first.options.read_only and not spec.options.read_only:
         raise DeviceBusyError(

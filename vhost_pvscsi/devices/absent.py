@@ -28,6 +28,7 @@ class AbsentUnit:
     name = "no unit"
     forwarded_as: pages.DeviceType | None = None
     medium: Medium | None = None
+    block_size = 0
     medium_opcodes: frozenset[int] = frozenset()
 
     async def execute(self, request: Request) -> Reply:
@@ -53,6 +54,7 @@ class AbsentTarget:
     name = "no target"
     forwarded_as: pages.DeviceType | None = None
     medium: Medium | None = None
+    block_size = 0
     medium_opcodes: frozenset[int] = frozenset()
 
     async def execute(self, request: Request) -> Reply:

@@ -22,6 +22,7 @@ from .presentation import (
     check_text,
     parse_hidden,
 )
+from .sizes import parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,6 +37,11 @@ _LATENCY_UNITS = {"us": 1, "ms": 1000, "s": 1_000_000}
 
 #: Longer than any guest's own timeout; a command is still held when that strikes.
 _MAX_LATENCY_US = 3600 * 1_000_000
+
+#: What a guest may be told to move with one command: whole pages of its own. A disk of ours
+#: takes less than this in any case, and is never said to take more than it does.
+_PAGE = 4096
+MAX_TRANSFER = 32 << 20
 
 
 #: A week; SG counts milliseconds in 32 bits.
@@ -88,6 +94,7 @@ class LunOptions:
     product: str | None = None
     revision: str | None = None
     hidden: Hidden = Hidden.NOTHING
+    max_transfer: int | None = None  #: bytes in one command, as the guest is told
     raw: bool = False
     denied: tuple[CommandKeys, ...] = ()
     allowed: tuple[CommandKeys, ...] = ()
@@ -107,6 +114,7 @@ class LunOptions:
             serial=self.serial,
             naa=None if self.wwn is None else parse_wwn(self.wwn),
             hidden=self.hidden,
+            max_transfer=self.max_transfer,
             protected=self.read_only,
             policy=Policy(
                 self.raw, frozenset().union(*self.allowed), frozenset().union(*self.denied)
@@ -218,6 +226,16 @@ def _latency(name: str, text: str) -> int:
     return latency
 
 
+def _max_transfer(name: str, text: str) -> int:
+    length = parse_size(text, of=name)
+    if length % _PAGE or length > MAX_TRANSFER:
+        raise ConfigurationError(
+            f"{name}={text}: {text!r} is no length of a transfer",
+            hint=f"a multiple of 4K, up to {MAX_TRANSFER >> 20}M: {name}=508K",
+        )
+    return length
+
+
 def _serial(name: str, text: str) -> str:
     del name
     return check_serial(text)
@@ -263,6 +281,7 @@ _OPTIONS: Mapping[str, tuple[str, Callable[[str, str], object]]] = {
     "product": ("product", _text(PRODUCT_WIDTH)),
     "revision": ("revision", _text(REVISION_WIDTH)),
     "hide": ("hidden", parse_hidden),
+    "max-transfer": ("max_transfer", _max_transfer),
     "deny": ("denied", parse_denied),
     "allow": ("allowed", parse_allowed),
     "raw": ("raw", _switch),
@@ -290,6 +309,7 @@ _OF_ADDRESS = frozenset(
         "product",
         "revision",
         "hidden",
+        "max_transfer",
         "raw",
         "denied",
         "allowed",

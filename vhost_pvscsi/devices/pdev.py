@@ -13,15 +13,10 @@ from vhost_pvscsi.errors import ConfigurationError
 from vhost_pvscsi.identity import Address
 
 from .lun_options import BLOCK_SIZES, NO_OPTIONS, PATH_OPTIONS, LunOptions, parse_options
+from .sizes import parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-#: Binary multiples, as QEMU reads them.
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-
-#: The engine's offsets are signed 64-bit numbers, and so are the kernel's.
-_MAX_SIZE = (1 << 63) - 1
 
 
 class Kind(enum.Enum):
@@ -146,21 +141,6 @@ def _parse_source(pdev: str, *, forward: bool | None = None) -> _Source:
             hint="name its block device to have a disk emulated on it: /dev/disk/by-id/...",
         )
     return _Source(Kind.PATH, path=Path(pdev))
-
-
-def parse_size(text: str, *, of: str) -> int:
-    """Read a size in bytes, or with a binary suffix K, M, G or T.
-
-    Raises:
-        ConfigurationError: it is none, or not between 1 and 8 EiB - 1.
-    """
-    match = re.fullmatch(r"([0-9]{1,20})([KMGT]?)", text.upper(), re.ASCII)
-    size = int(match[1]) * _UNITS[match[2]] if match else 0
-    if not 0 < size <= _MAX_SIZE:
-        raise ConfigurationError(
-            f"{of}: {text!r} is not a size", hint="bytes, or a number with K, M, G or T: 64M"
-        )
-    return size
 
 
 def check_size(pdev: str, size: int, block_size: int) -> None:

@@ -31,6 +31,8 @@ class Presentation:
     serial: str | None = None
     naa: bytes | None = None
     hidden: Hidden = Hidden.NOTHING
+    #: MAXIMUM TRANSFER LENGTH in bytes, whatever the guest's driver is said to get through.
+    max_transfer: int | None = None
     #: Writes are refused here, whatever the unit lets others do.
     protected: bool = False
     policy: Policy = DEFAULT

@@ -33,6 +33,10 @@ class LogicalUnit(Protocol):
         """The type of the host's device that commands are forwarded to; None: it is emulated."""
 
     @property
+    def block_size(self) -> int:
+        """Bytes in a logical block, as its pages count them; 0: it has none that are known."""
+
+    @property
     def medium_opcodes(self) -> frozenset[int]:
         """Opcodes that the medium executor finishes by itself while the gate is open."""
 

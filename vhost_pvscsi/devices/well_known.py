@@ -37,6 +37,7 @@ class WellKnownUnit:
     name = "REPORT LUNS well known logical unit"
     forwarded_as: pages.DeviceType | None = None
     medium: Medium | None = None
+    block_size = 0
     medium_opcodes: frozenset[int] = frozenset()
 
     async def execute(self, request: Request) -> Reply:

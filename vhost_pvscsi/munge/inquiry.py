@@ -1,7 +1,8 @@
-"""INQUIRY: a unit's names as attached, in standard data and in vital product data pages."""
+"""INQUIRY: a unit's names and limits as attached, in standard data and vital product data."""
 
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,9 @@ _VENDOR, _PRODUCT, _REVISION = 8, 16, 32
 #: Vendor specific bytes, in which many a disk repeats its serial number.
 _VENDOR_SPECIFIC = slice(36, 56)
 
+#: Where VPD page B0h has MAXIMUM and OPTIMAL TRANSFER LENGTH, in blocks (SBC-4 6.6.3).
+_LENGTHS = 8
+
 #: What is asked for of a page. Devices of SPC-2 and before take the upper byte of the allocation
 #: length for reserved, and see FCh in this.
 _ROOM = 0x0FFC
@@ -41,7 +45,12 @@ _ROOM = 0x0FFC
 def whole_page(request: Request, mapping: Mapping) -> Request | Reply:
     """Ask for the whole of a page that is about to be rewritten; refuse one that is hidden."""
     cdb = _COMMAND.parse(request.cdb)
-    if isinstance(cdb, Reply) or not cdb["evpd"] or not mapping.presentation.renames:
+    if isinstance(cdb, Reply) or not cdb["evpd"]:
+        return request
+    if cdb["page_code"] == Vpd.BLOCK_LIMITS:
+        limited = _transfer_limit(request, mapping) > 0
+        return whole(request, cdb.field("allocation_length"), _ROOM) if limited else request
+    if not mapping.presentation.renames:
         return request
     hidden = Hidden.SERIAL in mapping.presentation.hidden
     if cdb["page_code"] == Vpd.UNIT_SERIAL_NUMBER and hidden:
@@ -54,9 +63,14 @@ def as_attached(request: Request, reply: Reply, mapping: Mapping) -> Reply:
     """Put the names of the attachment in the place of the unit's (SPC-5 6.6.2, 7.7)."""
     shown = mapping.presentation
     cdb = _COMMAND.parse(request.cdb)
-    if isinstance(cdb, Reply) or not shown.renames or not is_good(reply):
+    if isinstance(cdb, Reply) or not is_good(reply):
         return reply
-    data = _page(reply.data, shown) if cdb["evpd"] else _standard(reply.data, shown)
+    if cdb["evpd"] and cdb["page_code"] == Vpd.BLOCK_LIMITS:
+        data = _limits(reply.data, _transfer_limit(request, mapping))
+    elif not shown.renames:
+        return reply
+    else:
+        data = _page(reply.data, shown) if cdb["evpd"] else _standard(reply.data, shown)
     return replace(reply, data=data[: cdb["allocation_length"]])
 
 
@@ -88,3 +102,19 @@ def _page(data: bytes, shown: Presentation) -> bytes:
         case Vpd.DEVICE_IDENTIFICATION:
             body = renamed(body, shown)
     return data[:2] + len(body).to_bytes(2, "big") + body
+
+
+def _transfer_limit(request: Request, mapping: Mapping) -> int:
+    """How many blocks a command may move, as far as others than the unit have a say; 0: any."""
+    said = mapping.presentation.max_transfer
+    limit = request.transfer_limit if said is None else said
+    return limit // mapping.unit.block_size if mapping.unit.block_size else 0
+
+
+def _limits(data: bytes, limit: int) -> bytes:
+    """Tell of a smaller MAXIMUM TRANSFER LENGTH; what is longer is carried out all the same."""
+    if not limit or len(data) < _LENGTHS + 8:
+        return data
+    maximum, optimal = struct.unpack_from(">II", data, _LENGTHS)
+    told = struct.pack(">II", min(maximum or limit, limit), min(optimal, limit))
+    return data[:_LENGTHS] + told + data[_LENGTHS + 8 :]

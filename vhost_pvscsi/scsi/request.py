@@ -58,6 +58,8 @@ class Request:
     data_out_length: int = 0  #: bytes the guest offers to send
     data_in_length: int = 0  #: bytes the guest has room for
     token: int = 0  #: the engine's handle of the request, 0 for one that no ring holds
+    #: Bytes in one command that a driver of such rings surely gets through, 0: no limit.
+    transfer_limit: int = 0
 
     @property
     def opcode(self) -> int:

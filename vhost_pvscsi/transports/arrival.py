@@ -13,7 +13,7 @@ from .vhost_user.transport import VhostUserTransport
 if TYPE_CHECKING:
     from vhost_pvscsi import engine
 
-    from .base import Announcement, TaskManager
+    from .base import Announcement, AttachedLun, GuestState, TaskManager
     from .connection import Connection, Frame
 
 STOPPING = "the back-end is stopping"
@@ -47,6 +47,11 @@ class Arrival:
     def session_id(self) -> int | None:
         """The engine's number for this front-end; None while its kind is not known."""
         return self._known.session_id if self._known else None
+
+    @property
+    def transfer_limit(self) -> int:
+        """Bytes in one command that its driver surely gets through, 0: no limit."""
+        return self._known.transfer_limit if self._known else 0
 
     @property
     def leaving(self) -> bool:
@@ -100,6 +105,15 @@ class Arrival:
         """Tell the guest what happened; before its first message it knows nothing yet."""
         if self._known is not None:
             self._known.announce(announcement)
+
+    def guest_state(self, lun: int) -> GuestState | None:
+        """What the guest has made of a LUN; None: nobody says."""
+        return self._known.guest_state(lun) if self._known else None
+
+    async def part(self, lun: AttachedLun) -> None:
+        """Let the guest let go of a LUN that is about to go."""
+        if self._known is not None:
+            await self._known.part(lun)
 
     def fail(self, reason: str) -> None:
         """Make `run` raise RingError: the guest's ring is broken."""

@@ -23,6 +23,15 @@ class Happening(enum.Enum):
     NOTIFICATION = enum.auto()  #: to those who subscribed
 
 
+class GuestState(enum.Enum):
+    """What a guest has made of a LUN, as far as its front-end says; the values are for people."""
+
+    OFFERED = "offered"  #: nothing yet
+    CONNECTED = "connected"  #: it has a device
+    FAILED = "failed"  #: it did not find it
+    REMOVED = "removed"  #: it has let go of it
+
+
 @dataclass(frozen=True, slots=True)
 class AttachedLun:
     """A LUN, as front-ends are told that ask which there are."""
@@ -66,6 +75,10 @@ class TaskManager(Protocol):
 class Transport(Protocol):
     """One connected front-end."""
 
+    @property
+    def transfer_limit(self) -> int:
+        """Bytes in one command that its guests' drivers surely get through, 0: no limit."""
+
     async def run(self) -> str:
         """Serve the front-end until it leaves; the reason, in one line, for the log.
 
@@ -80,6 +93,15 @@ class Transport(Protocol):
 
     def announce(self, announcement: Announcement) -> None:
         """Tell the guest what happened, where it wants to know; never waits."""
+
+    def guest_state(self, lun: int) -> GuestState | None:
+        """What the guest has made of a LUN; None: front-ends of that kind do not say."""
+
+    async def part(self, lun: AttachedLun) -> None:
+        """Tell the guest that a LUN is about to go; returns when it has let go of it.
+
+        At once, where a front-end does not hear of it, or does not say when that is.
+        """
 
     def fail(self, reason: str) -> None:
         """The guest's ring is broken: make `run` raise RingError."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from vhost_pvscsi.errors import RingError
 from vhost_pvscsi.scsi.request import Service
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from vhost_pvscsi import engine
 
+    from .base import AttachedLun, GuestState
     from .connection import Connection, Frame
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,9 @@ class ConnectedFrontEnd:
         self._end: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._gone = asyncio.Event()
 
+    #: Bytes in one command that drivers of such rings surely get through, 0: no limit.
+    transfer_limit: ClassVar[int] = 0
+
     @property
     def session_id(self) -> int:
         """The engine's number for this front-end, as its events name it."""
@@ -70,6 +74,14 @@ class ConnectedFrontEnd:
             return (self._end if self._end.done() else serving).result()
         finally:
             await self._finish(serving)
+
+    def guest_state(self, lun: int) -> GuestState | None:
+        """What the guest has made of a LUN; None: front-ends of that kind do not say."""
+        del lun
+        return None
+
+    async def part(self, lun: AttachedLun) -> None:
+        """Let the guest let go of a LUN that is about to go, where it says when it has done so."""
 
     def fail(self, reason: str) -> None:
         """Make `run` raise RingError: the guest's ring is broken."""

@@ -27,10 +27,25 @@ impl Buffers {
     }
 
     /// Append a part.
+    #[inline]
     pub fn push(&mut self, base: *mut u8, length: usize) {
         if length > 0 {
             self.parts.push(iovec { iov_base: base.cast(), iov_len: length });
             self.length += length as u64;
+        }
+    }
+
+    /// Append a part, as more of the last one where it begins at that one's end.
+    #[inline]
+    pub fn append(&mut self, base: *mut u8, length: usize) {
+        match self.parts.last_mut() {
+            Some(last)
+                if last.iov_base.cast::<u8>().wrapping_add(last.iov_len) == base && length > 0 =>
+            {
+                last.iov_len += length;
+                self.length += length as u64;
+            }
+            _ => self.push(base, length),
         }
     }
 

@@ -69,6 +69,15 @@ impl Memory {
         within(region, guest - region.guest)
     }
 
+    /// The whole region of a guest physical address: where it begins, bytes, host address.
+    #[must_use]
+    pub fn region(&self, guest: u64) -> Option<(u64, u64, *mut u8)> {
+        let after = self.regions.partition_point(|region| region.guest <= guest);
+        let region = self.regions.get(after.checked_sub(1)?)?;
+        let (host, size) = within(region, 0)?;
+        (guest - region.guest < size).then_some((region.guest, size, host))
+    }
+
     /// Host address of `length` bytes at a front-end address, within one region.
     #[must_use]
     pub fn find_user(&self, user: u64, length: u64) -> Option<*mut u8> {

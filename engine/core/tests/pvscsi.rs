@@ -3,9 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail so")]
 
 mod support;
-
-use std::os::fd::AsRawFd;
-use std::sync::Arc;
+#[path = "support/xen.rs"]
+mod xen;
 
 use support::Random;
 use vhost_pvscsi_core::error::{Error, RingFault};
@@ -13,171 +12,15 @@ use vhost_pvscsi_core::grants::table::{GrantTable, TableSpec};
 use vhost_pvscsi_core::grants::translated::Translated;
 use vhost_pvscsi_core::grants::Refusal;
 use vhost_pvscsi_core::inflight::{AreaSpec, Inflight};
-use vhost_pvscsi_core::memory::{Memory, RegionSpec};
 use vhost_pvscsi_core::mock::vscsiif::{
-    command, result, segment_bytes, FrontRing, GuestGrants, FROM_DEVICE, NO_DATA, PAGE, PERMIT,
-    READING, READONLY, SLOT, TO_DEVICE, WRITING,
+    command, result, segment_bytes, FROM_DEVICE, NO_DATA, PAGE, PERMIT, READING, READONLY, SLOT,
+    WRITING,
 };
-use vhost_pvscsi_core::mock::SharedMemory;
 use vhost_pvscsi_core::outcome::{self, Outcome, Service};
 use vhost_pvscsi_core::ring::vscsiif::{Place, VscsiifRing};
 use vhost_pvscsi_core::ring::CommandRing;
-use vhost_pvscsi_core::slot::{Asks, Slot};
-
-const BASE: u64 = 0x1_0000_0000;
-const BASE_FRAME: u32 = (BASE / PAGE) as u32;
-const PAGES: u32 = 256;
-const TABLE: usize = 16384;
-const REFERENCES: u32 = TABLE as u32 / 8;
-const RING_REFERENCE: u32 = 8;
-/// Domain 0 is the back-end's.
-const BACK_END: u16 = 0;
-const READ_10: [u8; 10] = [0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0];
-const WRITE_10: [u8; 10] = [0x2a, 0, 0, 0, 0, 0, 0, 0, 1, 0];
-const SEGMENTS: u32 = 13312;
-
-struct Rig {
-    guest: Arc<SharedMemory>,
-    grants: GuestGrants,
-    area: SharedMemory,
-    memory: Memory,
-    front: FrontRing,
-    ring: Option<VscsiifRing>,
-}
-
-fn rig() -> Rig {
-    let guest = Arc::new(SharedMemory::new(PAGES as usize * PAGE as usize, BASE, false).unwrap());
-    let grants = GuestGrants::new(TABLE).unwrap();
-    let area = SharedMemory::new(8192 + REFERENCES as usize, 0, false).unwrap();
-    let region = RegionSpec {
-        guest: BASE,
-        size: guest.size() as u64,
-        user: BASE,
-        offset: 0,
-        fd: guest.file().as_raw_fd(),
-    };
-    let memory = Memory::new(&[region]).unwrap();
-    let front = FrontRing::new(guest.clone(), BASE);
-    grants.set(RING_REFERENCE, PERMIT, BACK_END, BASE_FRAME);
-    let mut rig = Rig { guest, grants, area, memory, front, ring: None };
-    rig.start().unwrap();
-    rig
-}
-
-impl Rig {
-    fn start(&mut self) -> Result<(), Error> {
-        let inflight = Inflight::new(self.area_spec(), u64::from(REFERENCES))?;
-        let grants = GrantTable::new(self.table_spec(), Some(inflight.pins()))?;
-        let place = Place::Grant(RING_REFERENCE);
-        let ring =
-            VscsiifRing::new(place, Box::new(grants), Some(inflight), SEGMENTS, &self.memory)?;
-        self.ring = Some(ring);
-        Ok(())
-    }
-
-    fn table_spec(&self) -> TableSpec {
-        let fd = self.grants.0.file().as_raw_fd();
-        TableSpec { fd, offset: 0, size: TABLE as u64, domain: BACK_END }
-    }
-
-    fn area_spec(&self) -> AreaSpec {
-        AreaSpec { fd: self.area.file().as_raw_fd(), offset: 0, size: self.area.size() as u64 }
-    }
-
-    fn ring(&mut self) -> &mut VscsiifRing {
-        self.ring.as_mut().unwrap()
-    }
-
-    /// Grant data page `page` (not the ring's, page 0) as reference 100 + page.
-    fn grant(&self, page: u32, flags: u16) -> u32 {
-        let reference = 100 + page;
-        self.grants.set(reference, PERMIT | flags, BACK_END, BASE_FRAME + page);
-        reference
-    }
-
-    fn send(&mut self, slot: &[u8; SLOT]) {
-        assert!(self.front.put(slot));
-        self.front.publish();
-    }
-
-    fn take(&mut self) -> Result<Option<Slot>, RingFault> {
-        let mut slot = Slot::default();
-        let taken = self.ring.as_mut().unwrap().take(&self.memory, &mut slot)?;
-        slot.data_in = slot.chain.data_in.length();
-        slot.data_out = slot.chain.data_out.length();
-        Ok(taken.then_some(slot))
-    }
-
-    /// Answer as a worker would.
-    fn answer(&mut self, slot: &Slot, outcome: &Outcome) -> [u8; SLOT] {
-        self.ring().finish(slot, outcome);
-        self.ring().publish();
-        self.front.pop().expect("a response")
-    }
-
-    fn one(&mut self, slot: &[u8; SLOT]) -> Slot {
-        self.send(slot);
-        self.take().unwrap().expect("a request")
-    }
-
-    /// What the guest is told of a request that makes no sense; nothing stays pinned.
-    fn refused(&mut self, slot: &[u8; SLOT]) {
-        let taken = self.one(slot);
-        assert_eq!(taken.asks, Asks::Nonsense);
-        assert_eq!((taken.data_in, taken.data_out), (0, 0));
-        let response = self.answer(&taken, &Outcome::of(Service::Failure));
-        assert_eq!(result(&response), 7 << 16, "DID_ERROR");
-        assert_eq!(response[0..2], slot[0..2]);
-        assert_eq!(self.pinned(), 1, "the ring's page alone is pinned");
-    }
-
-    fn pinned(&self) -> usize {
-        let map = self.area.bytes(8192, REFERENCES as usize);
-        assert_eq!(map.iter().filter(|byte| **byte != 0).count(), self.grants.in_use());
-        self.grants.in_use()
-    }
-}
-
-#[test]
-fn a_read_pins_its_page_for_writing_until_its_answer() {
-    let mut rig = rig();
-    let reference = rig.grant(3, 0);
-    let slot = rig.one(&command(7, &READ_10, FROM_DEVICE, &[(reference, 512, 1024)], false));
-    assert_eq!((slot.asks, slot.tag, slot.address), (Asks::Command, 7, Some((0, 0))));
-    assert_eq!((slot.data_in, slot.data_out, slot.cdb_len), (1024, 0, 16));
-    assert_eq!(rig.grants.flags(reference), PERMIT | READING | WRITING);
-    slot.chain.data_in.write(0, &[0xab; 1000]);
-    let response = rig.answer(&slot, &Outcome::good(1000));
-    assert_eq!(rig.guest.bytes(BASE + 3 * PAGE + 512, 1000), [0xab; 1000]);
-    assert_eq!(rig.grants.flags(reference), PERMIT);
-    assert_eq!(response[0..2], 7u16.to_le_bytes());
-    assert_eq!(response[104..108], 24u32.to_le_bytes(), "residual");
-    let rest = [&response[2..100], &response[100..104], &response[108..]].concat();
-    assert!(rest.iter().all(|byte| *byte == 0), "what has no meaning is zero");
-}
-
-#[test]
-fn a_write_takes_a_page_that_may_only_be_read() {
-    let mut rig = rig();
-    let reference = rig.grant(3, READONLY);
-    let slot = rig.one(&command(7, &WRITE_10, TO_DEVICE, &[(reference, 0, 512)], false));
-    assert_eq!((slot.data_in, slot.data_out), (0, 512));
-    assert_eq!(rig.grants.flags(reference), PERMIT | READONLY | READING);
-    rig.answer(&slot, &Outcome::good(512));
-    assert_eq!(rig.grants.flags(reference), PERMIT | READONLY);
-}
-
-#[test]
-fn a_page_lent_to_two_requests_is_free_after_both() {
-    let mut rig = rig();
-    let reference = rig.grant(3, 0);
-    let writing = rig.one(&command(1, &READ_10, FROM_DEVICE, &[(reference, 0, 512)], false));
-    let reading = rig.one(&command(2, &WRITE_10, TO_DEVICE, &[(reference, 512, 512)], false));
-    rig.answer(&writing, &Outcome::good(512));
-    assert_eq!(rig.grants.flags(reference), PERMIT | READING);
-    rig.answer(&reading, &Outcome::good(512));
-    assert_eq!(rig.grants.flags(reference), PERMIT);
-}
+use vhost_pvscsi_core::slot::Asks;
+use xen::*;
 
 #[test]
 fn both_ways_is_a_write_for_a_write_and_a_read_for_all_else() {
@@ -361,34 +204,6 @@ fn a_page_that_is_no_ring_is_the_guests_mistake() {
         let ring = VscsiifRing::new(place, Box::new(Translated), None, 0, &rig.memory);
         assert!(matches!(ring, Err(Error::Ring(RingFault::BadAddress(..)))));
     }
-}
-
-#[test]
-fn a_grant_taken_back_meanwhile_is_left_alone() {
-    let mut rig = rig();
-    let reference = rig.grant(3, 0);
-    let slot = rig.one(&command(1, &READ_10, FROM_DEVICE, &[(reference, 0, 512)], false));
-    rig.grants.set(reference, 0, 0, 0);
-    slot.chain.data_in.write(0, &[1; 512]);
-    rig.answer(&slot, &Outcome::good(512));
-    assert_eq!(rig.grants.flags(reference), 0);
-    assert_eq!(rig.pinned(), 1);
-}
-
-#[test]
-fn frame_numbers_are_taken_where_the_front_end_translates() {
-    let mut rig = rig();
-    let place = Place::Address(BASE);
-    rig.ring = None;
-    let ring = VscsiifRing::new(place, Box::new(Translated), None, 128, &rig.memory).unwrap();
-    rig.ring = Some(ring);
-    let frame = BASE_FRAME + 9;
-    let slot = rig.one(&command(1, &READ_10, FROM_DEVICE, &[(frame, 8, 16)], false));
-    slot.chain.data_in.write(0, &[5; 16]);
-    rig.answer(&slot, &Outcome::good(16));
-    assert_eq!(rig.guest.bytes(BASE + 9 * PAGE + 8, 16), [5; 16]);
-    let bad = command(1, &READ_10, FROM_DEVICE, &[(BASE_FRAME - 1, 0, 16)], false);
-    assert_eq!(rig.one(&bad).asks, Asks::Nonsense);
 }
 
 #[test]

@@ -6,58 +6,25 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail so")]
 
-use std::alloc::{GlobalAlloc, Layout as Shape, System};
+#[path = "support/counting.rs"]
+mod counting;
+
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use counting::{allocations, this_is_the_driver, wait_done};
 use vhost_pvscsi_core::backend::FileOptions;
 use vhost_pvscsi_core::cdb::COMMANDS;
 use vhost_pvscsi_core::engine::{Engine, MapRow, Options, RingSpec};
 use vhost_pvscsi_core::gate;
-use vhost_pvscsi_core::mailbox::{Event, QueueKind};
+use vhost_pvscsi_core::mailbox::QueueKind;
 use vhost_pvscsi_core::map::OpcodeSet;
 use vhost_pvscsi_core::medium::Medium;
 use vhost_pvscsi_core::memory::RegionSpec;
 use vhost_pvscsi_core::mock::{DriverQueue, Layout, Segment, SharedMemory};
 use vhost_pvscsi_core::ring::split;
 use vmm_sys_util::eventfd::EventFd;
-
-/// Allocations by threads other than the driver's.
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-/// The driver's thread, which may allocate.
-static DRIVER: AtomicI32 = AtomicI32::new(0);
-
-struct Counting;
-
-fn note() {
-    // SAFETY: gettid has no preconditions.
-    if unsafe { libc::gettid() } != DRIVER.load(Ordering::Relaxed) {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-// SAFETY: all work is the system allocator's.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, shape: Shape) -> *mut u8 {
-        note();
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(shape) }
-    }
-    unsafe fn dealloc(&self, pointer: *mut u8, shape: Shape) {
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(pointer, shape) }
-    }
-    unsafe fn realloc(&self, pointer: *mut u8, shape: Shape, size: usize) -> *mut u8 {
-        note();
-        // SAFETY: the caller's promise.
-        unsafe { System.realloc(pointer, shape, size) }
-    }
-}
-
-#[global_allocator]
-static GLOBAL: Counting = Counting;
 
 const BASE: u64 = 0x1_0000_0000;
 const DEPTH: u64 = 32;
@@ -74,25 +41,8 @@ struct Rig {
     session: u32,
 }
 
-fn wait_done(engine: &Engine, ticket: u64) {
-    let end = Instant::now() + Duration::from_secs(10);
-    while Instant::now() < end {
-        for event in engine.take(64) {
-            if let Event::Done { ticket: done, error, .. } = event {
-                assert_eq!(error, "");
-                if done == ticket {
-                    return;
-                }
-            }
-        }
-        std::thread::yield_now();
-    }
-    panic!("waited 10 s for the end of an order");
-}
-
 fn rig(medium: Medium) -> Rig {
-    // SAFETY: gettid has no preconditions.
-    DRIVER.store(unsafe { libc::gettid() }, Ordering::Relaxed);
+    this_is_the_driver();
     let options = Options { threads: 1, io_uring: true, poll: Duration::ZERO };
     let engine = Engine::new(options).unwrap();
     let memory = Arc::new(SharedMemory::new(4 << 20, BASE, false).unwrap());
@@ -209,9 +159,9 @@ fn million(medium: Medium, count: u64) {
     let mut rig = rig(medium);
     // Lists grow once to what is asked of them, and keep the room.
     rig.run(2000);
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    let before = allocations();
     rig.run(count);
-    assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0, "the short road allocated");
+    assert_eq!(allocations() - before, 0, "the short road allocated");
     let (_, counters) = rig.engine.counters(rig.session).unwrap()[0];
     let [reads, writes, others, long, ..] = counters;
     assert_eq!((reads + writes, others, long), (count + 2000, 0, 0));

@@ -155,3 +155,15 @@ def test_any_text_is_a_lun_or_a_configuration_error(text):
         except ConfigurationError as error:
             hint = error.hint
         assert hint
+
+
+def test_the_length_of_a_transfer_is_the_addresses_own():
+    options = parse_lun("0:0:1:2=ram:1M,max-transfer=508K").options
+    assert options.presentation.max_transfer == 508 << 10
+    assert options.of_unit == LunOptions()
+
+
+@pytest.mark.parametrize("text", ["1000", "4097", "33M", "64M", "0", "-4K", "x", ""])
+def test_a_length_of_a_transfer_that_cannot_be_is_refused(text):
+    with pytest.raises(ConfigurationError, match="max-transfer"):
+        parse_lun(f"0:0:1:2=ram:1M,max-transfer={text}")

@@ -146,3 +146,65 @@ def test_whatever_a_device_sends_is_borne(data, shown, page, length):
     assert len(munged(data, shown, page, length)) <= length or not shown.renames
     once = munged(data, shown, page, 0xFFFF)
     assert munged(once, replace(shown), page, 0xFFFF) == once
+
+
+async def limits(shown=PLAIN, limit=0, length=0xFF, block_size=512):
+    """MAXIMUM and OPTIMAL TRANSFER LENGTH of VPD page B0h, and the page."""
+    geometry = DiskGeometry(blocks=8, block_size=block_size)
+    unit = EmulatedDisk("disk.img", derive_identity("x"), geometry, executor)
+    mapping = Table(0).attach(Address(0, 0, 0, 0), unit, 1, shown).resolve(0, 0)
+    asked = replace(request(0xB0, length), transfer_limit=limit)
+    data = (await serve(asked, mapping)).data
+    return int.from_bytes(data[8:12], "big"), int.from_bytes(data[12:16], "big"), data
+
+
+async def test_a_transport_without_a_limit_leaves_the_units_own():
+    assert (await limits())[:2] == (0xFFFF, 0)
+
+
+@pytest.mark.parametrize("block_size", [512, 1024, 2048, 4096])
+async def test_a_transports_limit_is_told_in_blocks(block_size):
+    maximum, optimal, data = await limits(limit=64 << 10, block_size=block_size)
+    assert (maximum, optimal) == ((64 << 10) // block_size, 0)
+    _, _, before = await limits(block_size=block_size)
+    assert data[:8] + data[12:] == before[:8] + before[12:]
+
+
+async def test_what_the_operator_says_goes_before_what_the_transport_does():
+    assert (await limits(Presentation(max_transfer=508 << 10), limit=64 << 10))[0] == 1016
+    assert (await limits(Presentation(max_transfer=8 << 10)))[0] == 16
+
+
+async def test_no_guest_is_told_of_more_than_the_unit_takes():
+    assert (await limits(Presentation(max_transfer=32 << 20)))[0] == 0xFFFF
+
+
+@pytest.mark.parametrize("length", [0, 3, 4, 7, 8, 9, 11, 12, 15, 16, 17, 63, 64, 0xFF])
+async def test_the_limits_are_cut_where_the_guest_wants_it(length):
+    whole = (await limits(limit=64 << 10))[2]
+    assert len(whole) == 64
+    assert (await limits(limit=64 << 10, length=length))[2] == whole[:length]
+
+
+def limited(data, limit):
+    unit = EmulatedDisk("disk.img", derive_identity("x"), DiskGeometry(blocks=8), executor)
+    mapping = Mapping(1, 1, Address(0, 0, 0, 0), unit, (0,), PLAIN)
+    asked = replace(request(0xB0), transfer_limit=limit)
+    return as_attached(asked, Reply(data=data), mapping).data
+
+
+def test_an_optimal_length_is_never_above_the_maximal_one():
+    page = bytes.fromhex("00b0000c00000008 00000000 00000400")
+    assert limited(page, 64 << 10).hex(" ", 4) == "00b0000c 00000008 00000080 00000080"
+    assert limited(page[:12] + bytes(3) + b"\x10", 64 << 10)[12:] == bytes(3) + b"\x10"
+
+
+@given(data=st.binary(max_size=80), limit=st.integers(0, 1 << 20))
+def test_any_page_of_limits_keeps_its_length(data, limit):
+    assert len(limited(data, limit)) == len(data)
+
+
+async def test_limits_of_a_unit_without_blocks_are_left():
+    asked = replace(request(0xB0), transfer_limit=64 << 10)
+    mapping = Mapping(1, 1, Address(0, 0, 0, 0), ABSENT_UNIT, (0,), PLAIN)
+    assert as_attached(asked, Reply(data=bytes(64)), mapping).data == bytes(64)

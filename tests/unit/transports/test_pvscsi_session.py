@@ -26,7 +26,7 @@ from vhost_pvscsi.transports.pvscsi.actions import (
     StartRing,
     StopRing,
 )
-from vhost_pvscsi.transports.pvscsi.offers import ABILITIES, OFFERED, OFFERED_PROTOCOL
+from vhost_pvscsi.transports.pvscsi.offers import ABILITIES, INSTEAD, OFFERED, OFFERED_PROTOCOL
 from vhost_pvscsi.transports.pvscsi.session import LEGAL, Session, State
 from vhost_pvscsi.wire.pvscsi_socket import (
     Ability,
@@ -152,6 +152,24 @@ def test_hello_says_what_both_can() -> None:
         front_end.send(Kind.HELLO)
     with pytest.raises(ProtocolError, match="no version 0"):
         FrontEnd(None).send(Kind.HELLO, Hello(0, 0))
+
+
+def test_what_is_declared_and_not_offered_is_refused_with_what_stands_for_it() -> None:
+    front_end = FrontEnd(int(Ability.EVENT_CHANNEL | Ability.GRANT_TABLE))
+    with pytest.raises(ProtocolError, match="this back-end has no EVENT_CHANNEL") as caught:
+        front_end.send(Kind.SET_EVENT_CHANNEL)
+    assert "SET_VRING_KICK and SET_VRING_CALL" in caught.value.line()
+    front_end = FrontEnd(int(Ability.GNTDEV))
+    for kind in (Kind.SET_MEM_TABLE, Kind.SET_RING, Kind.SET_VRING_KICK):
+        front_end.send(kind)
+    with pytest.raises(ProtocolError, match="neither GRANT_TABLE nor TRANSLATED") as caught:
+        front_end.send(Kind.SET_VRING_ENABLE)
+    assert "no GNTDEV" in caught.value.line()
+    assert front_end.session.state is State.STOPPED
+
+
+def test_every_ability_that_is_not_offered_has_something_that_stands_for_it() -> None:
+    assert set(INSTEAD) == {ability for ability in Ability if ability not in ABILITIES}
 
 
 def test_features_are_bits_and_a_number() -> None:

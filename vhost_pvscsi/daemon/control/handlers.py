@@ -136,6 +136,7 @@ def _describe(lun: LunStatus) -> dict[str, Any]:
         "denied": lun.denied,
         "problem": lun.problem,
         "device": lun.device,
+        "guest-state": lun.guest_state,
     }
 
 

@@ -42,6 +42,7 @@ class LunStatus:
     denied: int  #: commands that its policy has refused
     problem: str | None = None  #: why it is missing
     device: str | None = None  #: of a SCSI device that is forwarded: its h:c:t:l on the host
+    guest_state: str | None = None  #: what a pvSCSI guest made of it: transports.base.GuestState
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,10 @@ class EmulatedDisk:
         return None
 
     @property
+    def block_size(self) -> int:
+        return self._state.geometry.block_size
+
+    @property
     def medium_opcodes(self) -> frozenset[int]:
         return opcodes.MEDIUM_OPCODES
 

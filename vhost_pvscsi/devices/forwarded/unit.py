@@ -113,6 +113,11 @@ class ForwardedUnit:
         return self._device
 
     @property
+    def block_size(self) -> int:
+        """Bytes in a block of what has blocks."""
+        return self._limits.block_size
+
+    @property
     def limits(self) -> Limits:
         """What the host carries to it."""
         return self._limits

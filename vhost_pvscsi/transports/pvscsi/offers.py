@@ -29,6 +29,16 @@ EXTENSIONS: dict[Kind, ProtocolFeature] = {
     Kind.REM_MEM_REG: ProtocolFeature.CONFIGURE_MEM_SLOTS,
 }
 
+#: What stands for an ability that is declared and not offered.
+INSTEAD: dict[Ability, str] = {
+    Ability.GNTDEV: "share the guest's grant table (GRANT_TABLE), or put frame numbers in place of"
+    " grant references (TRANSLATED)",
+    Ability.EVENT_CHANNEL: "give eventfds: SET_VRING_KICK and SET_VRING_CALL",
+}
+
+#: How the pages that a guest lends may be found: a front-end needs one of them.
+GRANTS = Ability.GRANT_TABLE | Ability.TRANSLATED
+
 #: Requests that need an ability of both ends.
 NEEDED_ABILITY: dict[Kind, Ability] = {
     Kind.SET_GRANT_TABLE: Ability.GRANT_TABLE,

@@ -55,7 +55,16 @@ from .actions import (
     StartRing,
     StopRing,
 )
-from .offers import ABILITIES, EXTENSIONS, FEATURES, NEEDED_ABILITY, OFFERED, OFFERED_PROTOCOL
+from .offers import (
+    ABILITIES,
+    EXTENSIONS,
+    FEATURES,
+    GRANTS,
+    INSTEAD,
+    NEEDED_ABILITY,
+    OFFERED,
+    OFFERED_PROTOCOL,
+)
 from .ring import Ring
 
 if TYPE_CHECKING:
@@ -231,6 +240,10 @@ class Session:
                 f"protocol feature {extension.name} must have been acknowledged",
             )
         ability = NEEDED_ABILITY.get(kind, NO_ABILITIES)
+        if ability & ~ABILITIES:
+            raise ProtocolError(
+                f"{kind.name}: this back-end has no {ability.name}", hint=INSTEAD.get(ability)
+            )
         if ability & ~self._setup.abilities:
             raise StateError(
                 kind.name, state.name, f"both ends must have said {ability.name} in HELLO"
@@ -350,6 +363,12 @@ def _enable(setup: _Setup, value: int) -> _Step:
         return replace(setup, state=wanted), changed
     if not value:
         return setup, []
+    if not setup.abilities & GRANTS:
+        raise ProtocolError(
+            f"SET_VRING_ENABLE: neither {' nor '.join(str(one.name) for one in GRANTS)} was said by"
+            " both ends, and this back-end has no GNTDEV",
+            hint=INSTEAD[Ability.GNTDEV],
+        )
     translated = Ability.TRANSLATED in setup.abilities
     missing = setup.ring.missing(memory=bool(setup.memory), translated=translated)
     if missing:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from vhost_pvscsi.errors import ProtocolError, RingError
 from vhost_pvscsi.scsi.request import (
@@ -45,17 +45,31 @@ from .actions import (
     StopRing,
 )
 from .back_channel import BackChannel
+from .lun_states import LunStates
 from .session import Session
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vhost_pvscsi import engine
-    from vhost_pvscsi.transports.base import Announcement, AttachedLun, TaskManager
+    from vhost_pvscsi.transports.base import (
+        Announcement,
+        AttachedLun,
+        GuestState,
+        TaskManager,
+    )
     from vhost_pvscsi.transports.connection import Connection, Frame
 
 log = logging.getLogger(__name__)
 
 #: The one ring.
 _RING = 0
+
+#: Linux's xen-scsifront has 128 grants for a request at most, one for each page that each of its
+#: buffers touches, and fails one that needs more ("Unable to map request_buffer"), though its
+#: max_sectors let it through: buffers of file systems with blocks below a page touch as many
+#: pages as there are blocks. Nobody's are smaller than a sector: so many of those need no more.
+TRANSFER_LIMIT = 128 * 512
 
 _ABLE = {True: "enabled", False: "disabled"}
 
@@ -64,6 +78,8 @@ _DONE = frozenset({ManagementOutcome.COMPLETE, ManagementOutcome.SUCCEEDED})
 
 class PvscsiTransport(ConnectedFrontEnd):
     """One pvSCSI front-end."""
+
+    transfer_limit: ClassVar[int] = TRANSFER_LIMIT
 
     def __init__(
         self,
@@ -78,6 +94,10 @@ class PvscsiTransport(ConnectedFrontEnd):
         self._manager = manager
         self._session = Session()
         self._channel: BackChannel | None = None
+        self._states = LunStates()
+        #: LUNs that are about to go, and those of them whose end was told on this channel.
+        self._parting: dict[int, AttachedLun] = {}
+        self._told: set[int] = set()
 
     def control(self, token: int, data: bytes, writable: int) -> None:
         """Carry out ABORT or RESET of the ring; it is answered when that has ended."""
@@ -86,16 +106,42 @@ class PvscsiTransport(ConnectedFrontEnd):
 
     def announce(self, announcement: Announcement) -> None:
         """Tell the front-end of LUNs that come and go; all else is the units' to say."""
-        if self._channel is None or announcement.lun_attached is None:
+        lun = announcement.lun_attached
+        if lun is None:
             return
+        if announcement.happening is Happening.LUN_ADDED:
+            self._tell(lambda channel: channel.added(_lun(lun)))
+        elif announcement.happening is Happening.LUN_REMOVED:
+            self._states.forget(lun.id)
+            self._parting.pop(lun.id, None)
+            if lun.id not in self._told:
+                self._tell(lambda channel: channel.removed(lun.id))
+            self._told.discard(lun.id)
+
+    def guest_state(self, lun: int) -> GuestState:
+        """What the guest has made of a LUN."""
+        return self._states.of(lun)
+
+    async def part(self, lun: AttachedLun) -> None:
+        """Tell of a LUN that it is about to go; returns when the guest has let go of it.
+
+        It is served until then: what a guest has not written yet it writes now.
+        """
+        if self._tell(lambda channel: channel.removed(lun.id)):
+            self._parting[lun.id] = lun
+            self._told.add(lun.id)
+            await self._states.released(lun.id)
+
+    def _tell(self, notice: Callable[[BackChannel], None]) -> bool:
+        if self._channel is None:
+            return False
         try:
-            if announcement.happening is Happening.LUN_ADDED:
-                self._channel.added(_lun(announcement.lun_attached))
-            elif announcement.happening is Happening.LUN_REMOVED:
-                self._channel.removed(announcement.lun_attached.id)
+            notice(self._channel)
         except OSError as error:
             log.warning("%s: its front-end is told of no more LUNs: %s", self._name, error)
             self._lose_channel()
+            return False
+        return True
 
     async def _answer(self, frame: Frame) -> None:
         message = parse(frame.header, frame.payload)
@@ -130,6 +176,7 @@ class PvscsiTransport(ConnectedFrontEnd):
     async def _start(self, order: StartRing, message: Message) -> bool:
         try:
             await self._rings.start_pvscsi(order.ring)
+            self._states.ring_started()
         except RingError as error:
             # The guest's doing, which its front-end cannot help: it may hear of it and go on.
             log.warning("%s: %s", self._name, error)
@@ -148,6 +195,7 @@ class PvscsiTransport(ConnectedFrontEnd):
             case StopRing():
                 stopping = self._rings.stop_ring(_RING)
                 taken = await self._wait_for(stopping, "the commands of its ring have ended")
+                self._states.ring_stopped()
                 await self._carry_out(self._session.ring_stopped(taken))
             case SetEnabled(enabled):
                 paused = self._rings.set_enabled(_RING, enabled)
@@ -168,10 +216,15 @@ class PvscsiTransport(ConnectedFrontEnd):
         if self._channel is not None:
             self._channel.close()
             self._channel = None
+        # What it was told there it may have missed: it is told again.
+        self._told.clear()
         try:
             self._channel = BackChannel(fd)
         except OSError as error:
-            raise ProtocolError(f"SET_BACKEND_REQ_FD: {error}") from error
+            raise ProtocolError(
+                "SET_BACKEND_REQ_FD: its descriptor is no UNIX stream socket",
+                hint="one end of a socketpair",
+            ) from error
 
     def _lose_channel(self) -> None:
         if self._channel is not None:
@@ -187,9 +240,11 @@ class PvscsiTransport(ConnectedFrontEnd):
         return Message(Kind.GET_LUNS, Luns(told, len(found) - len(told)), reply=True)
 
     def _note(self, report: LunReport) -> None:
-        place = next((str(lun) for lun in self._manager.luns() if lun.id == report.id), None)
+        there = (*self._manager.luns(), *self._parting.values())
+        place = next((str(lun) for lun in there if lun.id == report.id), None)
         if place is None:
             return  # it has gone meanwhile
+        self._states.note(report)
         if report.state is LunState.FAILED:
             log.warning("%s: the guest did not find the LUN at %s", self._name, place)
         else:
@@ -205,6 +260,10 @@ class PvscsiTransport(ConnectedFrontEnd):
         finally:
             service = Service.COMPLETE if done else Service.FAILURE
             self._host.complete(token, Reply(service=service))
+
+    def _quiet(self) -> None:
+        # Nobody is left to let go of anything.
+        self._states.ring_stopped()
 
     async def _give_back(self) -> None:
         self._lose_channel()

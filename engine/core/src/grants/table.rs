@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU8, Ordering};
 
-use super::{page, Grants, Refusal, PAGE};
+use super::{Frames, Grants, Refusal, PAGE};
 use crate::error::{Error, Result};
 use crate::memory::{Memory, RegionSpec};
 
@@ -18,7 +18,7 @@ const GTF_READING: u32 = 1 << 3;
 const GTF_WRITING: u32 = 1 << 4;
 /// flags u16, domid u16, frame u32.
 const ENTRY: u64 = 8;
-/// How often an entry may change under us before the guest is told no.
+/// How often an entry may change under us before the guest is told no; the first guess is free.
 const TRIES: usize = 8;
 /// A table that no guest of ours can fill; Xen's default is 256 KiB.
 const LARGEST: u64 = 4 << 20;
@@ -100,7 +100,8 @@ impl GrantTable {
         for index in 0..self.uses.len() {
             // SAFETY: the map has a byte for each entry.
             if unsafe { &*map.0.add(index) }.load(Ordering::Acquire) != 0 {
-                self.settle(index as u32);
+                self.settle(index as u32, false);
+                self.note_uses(index as u32);
             }
         }
     }
@@ -121,8 +122,11 @@ impl GrantTable {
     /// Set the bits that say it is in use, on the very flags and domain that were checked.
     fn seize(&self, entry: &[AtomicU32; 2], reference: u32, write: bool) -> Pinned<()> {
         let wanted = if write { GTF_READING | GTF_WRITING } else { GTF_READING };
-        for _ in 0..TRIES {
-            let word = u32::from_le(entry[0].load(Ordering::Acquire));
+        // What a guest writes that lends a page for that. Not read before it is exchanged: the
+        // guest's processor has just written it, and would have to be asked for it twice.
+        let usual = if write { GTF_PERMIT_ACCESS } else { GTF_PERMIT_ACCESS | GTF_READONLY };
+        let mut word = u32::from(self.domain) << 16 | usual;
+        for _ in 0..=TRIES {
             if word & GTF_TYPE_MASK != GTF_PERMIT_ACCESS {
                 return Err(Refusal::NoAccess(reference));
             }
@@ -136,15 +140,27 @@ impl GrantTable {
                 word.to_le(),
                 (word | wanted).to_le(),
                 Ordering::AcqRel,
-                Ordering::Relaxed,
+                Ordering::Acquire,
             );
-            if exchanged.is_ok() {
-                return Ok(());
+            match exchanged {
+                Ok(_) => return Ok(()),
+                Err(found) => word = u32::from_le(found),
             }
         }
         Err(Refusal::Restless(reference))
     }
 
+    /// Say in the pin map what `uses` says of a reference.
+    #[inline]
+    fn note_uses(&self, reference: u32) {
+        if let Some(uses) = self.uses.get(reference as usize) {
+            let reading = if uses.all > 0 { MAPPED_READING } else { 0 };
+            let writing = if uses.writing > 0 { MAPPED_WRITING } else { 0 };
+            self.note(reference, reading | writing);
+        }
+    }
+
+    #[inline]
     fn note(&self, reference: u32, pinned: u8) {
         if let Some(map) = self.pins {
             // SAFETY: the map has a byte for each entry, and `reference` is one's.
@@ -152,9 +168,11 @@ impl GrantTable {
         }
     }
 
-    /// Make the table say what `uses` says of a reference.
-    fn settle(&self, reference: u32) {
-        let (Some(entry), uses) = (self.entry(reference), self.uses[reference as usize]) else {
+    /// Make the table say what `uses` says of a reference, of which a pin has ended.
+    #[inline]
+    fn settle(&self, reference: u32, wrote: bool) {
+        let (Some(entry), Some(uses)) = (self.entry(reference), self.uses.get(reference as usize))
+        else {
             return;
         };
         let clear = match uses {
@@ -162,16 +180,24 @@ impl GrantTable {
             Uses { writing: 0, .. } => GTF_WRITING,
             _ => return,
         };
-        // Not an exchange: the guest may have taken the grant back, and then has what it wants.
-        entry[0].fetch_and(!clear.to_le(), Ordering::AcqRel);
-        self.note(reference, if uses.all == 0 { 0 } else { MAPPED_READING });
+        let word = u32::from_le(entry[0].load(Ordering::Relaxed));
+        if wrote && word & GTF_WRITING != 0 {
+            // While this bit is set nobody but us changes the entry: the guest may neither take the
+            // grant back nor set GTF_readonly (grant_table.h). One that does so in this very moment
+            // grants for longer than it meant to.
+            entry[0].store((word & !clear).to_le(), Ordering::Release);
+        } else {
+            // The guest may set GTF_readonly meanwhile, or has taken back what is in use, and then
+            // has what it wants.
+            entry[0].fetch_and(!clear.to_le(), Ordering::AcqRel);
+        }
     }
 }
 
 type Pinned<T> = std::result::Result<T, Refusal>;
 
 impl Grants for GrantTable {
-    fn pin(&mut self, memory: &Memory, reference: u32, write: bool) -> Pinned<*mut u8> {
+    fn pin(&mut self, frames: &mut Frames<'_>, reference: u32, write: bool) -> Pinned<*mut u8> {
         let entry = self.entry(reference).ok_or(Refusal::NoEntry(reference))?;
         // Before the table: who cleans up after us must not miss a bit that we set.
         let writing = write || self.uses[reference as usize].writing > 0;
@@ -179,7 +205,7 @@ impl Grants for GrantTable {
         // After the bits: from now on the guest has to leave the frame alone.
         let found = self.seize(entry, reference, write).and_then(|()| {
             let frame = u32::from_le(entry[1].load(Ordering::Acquire));
-            page(memory, frame).ok_or(Refusal::NoMemory(reference))
+            frames.find(frame).ok_or(Refusal::NoMemory(reference))
         });
         match found {
             Ok(address) => {
@@ -190,13 +216,10 @@ impl Grants for GrantTable {
             }
             Err(refusal) => {
                 // What others of our requests pinned stays; the map is put right in any case.
-                let uses = self.uses[reference as usize];
                 if matches!(refusal, Refusal::NoMemory(_)) {
-                    self.settle(reference);
+                    self.settle(reference, write);
                 }
-                let reading = if uses.all > 0 { MAPPED_READING } else { 0 };
-                let writing = if uses.writing > 0 { MAPPED_WRITING } else { 0 };
-                self.note(reference, reading | writing);
+                self.note_uses(reference);
                 Err(refusal)
             }
         }
@@ -206,7 +229,8 @@ impl Grants for GrantTable {
         let Some(uses) = self.uses.get_mut(reference as usize) else { return };
         uses.all = uses.all.saturating_sub(1);
         uses.writing = uses.writing.saturating_sub(u32::from(write));
-        self.settle(reference);
+        self.settle(reference, write);
+        self.note_uses(reference);
     }
 
     fn gone(&self) -> bool {

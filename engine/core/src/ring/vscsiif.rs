@@ -6,7 +6,7 @@
 use std::sync::atomic::{fence, AtomicU32, Ordering};
 
 use crate::error::{Error, Result, RingFault};
-use crate::grants::{Grants, PAGE};
+use crate::grants::{Frames, Grants, PAGE};
 use crate::inflight::{Inflight, Left, ENTRIES, SLOT};
 use crate::memory::Memory;
 use crate::outcome::{Outcome, Service, SENSE_MAX};
@@ -126,7 +126,7 @@ impl VscsiifRing {
             Place::Grant(reference) => self
                 .pages
                 .grants
-                .pin(memory, reference, true)
+                .pin(&mut Frames::new(memory), reference, true)
                 .map_err(|refusal| Error::from(RingFault::Page(refusal)))?,
             Place::Address(address) => memory
                 .find(address)

@@ -1,17 +1,17 @@
 //! The pages that the requests of a ring have pinned.
 
-use super::request::{Direction, Header, Segment, DIRECT};
+use super::request::{Direction, Header, DIRECT};
 use crate::cdb;
 use crate::gate::Access;
-use crate::grants::{Grants, Refusal};
+use crate::grants::{Frames, Grants, Piece, Refusal, PIECE};
 use crate::inflight::{ENTRIES, SLOT};
 use crate::memory::Memory;
 use crate::slot::Slot;
 
-/// A page of segments, or a page of data, that a request has pinned.
-#[derive(Clone, Copy, Debug)]
+/// The pages of data that a request has pinned.
+#[derive(Debug)]
 struct Pinned {
-    reference: u32,
+    references: Vec<u32>,
     write: bool,
 }
 
@@ -33,18 +33,21 @@ pub struct Pages {
     /// Most segments of a request with SG_GRANT; 0: there are none such.
     segments: u32,
     /// By entry.
-    pins: [Vec<Pinned>; ENTRIES],
+    pins: [Pinned; ENTRIES],
     /// Copies of pages of segments; keeps its room.
     scratch: Vec<u8>,
     /// Segments of the request at hand; keeps its room.
-    list: Vec<Segment>,
+    list: Vec<Piece>,
 }
 
 impl Pages {
     /// None are pinned.
     #[must_use]
     pub fn new(grants: Box<dyn Grants>, segments: u32) -> Self {
-        let pins = std::array::from_fn(|_| Vec::with_capacity(DIRECT));
+        let pins = std::array::from_fn(|_| Pinned {
+            references: Vec::with_capacity(DIRECT),
+            write: false,
+        });
         let list = Vec::with_capacity(DIRECT);
         Pages { grants, segments, pins, scratch: Vec::new(), list }
     }
@@ -75,14 +78,14 @@ impl Pages {
         memory: &Memory,
         slot: &[u8; SLOT],
         header: &Header,
-        list: &mut Vec<Segment>,
+        list: &mut Vec<Piece>,
     ) -> Result<(), Wrong> {
         let direct = header.segments(slot).ok_or(Wrong)?;
         if !header.indirect {
             list.extend(direct);
             return Ok(());
         }
-        let count: u32 = direct.clone().map(|page| u32::from(page.length) / 8).sum();
+        let count: u32 = direct.clone().map(|page| u32::from(page.length) / PIECE as u32).sum();
         if count > self.segments {
             return Err(Wrong);
         }
@@ -90,7 +93,7 @@ impl Pages {
         let copied =
             direct.into_iter().try_for_each(|page| self.copy_page(memory, page, &mut scratch));
         if copied.is_ok() {
-            list.extend(scratch.chunks_exact(8).map(Segment::parse));
+            list.extend(scratch.chunks_exact(PIECE).map(Piece::parse));
         }
         scratch.clear();
         self.scratch = scratch;
@@ -98,16 +101,11 @@ impl Pages {
     }
 
     /// Copy a page of segments: the guest may write it while we look.
-    fn copy_page(
-        &mut self,
-        memory: &Memory,
-        page: Segment,
-        into: &mut Vec<u8>,
-    ) -> Result<(), Wrong> {
-        if page.length % 8 != 0 || !page.fits() {
+    fn copy_page(&mut self, memory: &Memory, page: Piece, into: &mut Vec<u8>) -> Result<(), Wrong> {
+        if usize::from(page.length) % PIECE != 0 || !page.fits() {
             return Err(Wrong);
         }
-        let from = self.grants.pin(memory, page.reference, false)?;
+        let from = self.grants.pin(&mut Frames::new(memory), page.reference, false)?;
         let length = usize::from(page.length);
         let end = into.len() + length;
         into.resize(end, 0);
@@ -128,7 +126,7 @@ impl Pages {
         &mut self,
         memory: &Memory,
         entry: usize,
-        list: &[Segment],
+        list: &[Piece],
         header: &Header,
         slot: &mut Slot,
     ) -> Result<(), Wrong> {
@@ -141,28 +139,15 @@ impl Pages {
             Direction::None => return Err(Wrong),
         };
         let buffers = if to_device { &mut slot.chain.data_out } else { &mut slot.chain.data_in };
-        for segment in list {
-            if !segment.fits() {
-                return Err(Wrong);
-            }
-            if segment.length == 0 {
-                continue;
-            }
-            let page = self.grants.pin(memory, segment.reference, !to_device)?;
-            let pinned = Pinned { reference: segment.reference, write: !to_device };
-            self.pins[entry].push(pinned);
-            let start = page.wrapping_add(usize::from(segment.offset));
-            buffers.push(start, usize::from(segment.length));
-        }
+        let pins = &mut self.pins[entry];
+        pins.write = !to_device;
+        self.grants.pin_all(memory, list, pins.write, &mut pins.references, buffers)?;
         Ok(())
     }
 
     /// Unpin all pages of a request.
     pub fn give_back(&mut self, entry: usize) {
-        let mut pins = std::mem::take(&mut self.pins[entry]);
-        for pin in pins.drain(..) {
-            self.grants.unpin(pin.reference, pin.write);
-        }
-        self.pins[entry] = pins;
+        let pins = &mut self.pins[entry];
+        self.grants.unpin_all(&mut pins.references, pins.write);
     }
 }

@@ -1,6 +1,6 @@
 //! A request's slot as a value (Xen's public header io/vscsiif.h).
 
-use crate::grants::PAGE;
+use crate::grants::{Piece, PIECE};
 use crate::inflight::SLOT;
 
 /// Segments, or pages of them, that a slot has room for.
@@ -9,8 +9,6 @@ pub const DIRECT: usize = 26;
 const CDB: u8 = 16;
 /// Where the segments begin.
 const SEGMENTS: usize = 32;
-/// Bytes of a segment.
-const SEGMENT: usize = 8;
 /// nr_segments counts pages of segments.
 const SG_GRANT: u8 = 0x80;
 
@@ -60,40 +58,6 @@ pub struct Header {
     pub indirect: bool,
 }
 
-/// A piece of a granted page.
-#[derive(Clone, Copy, Debug)]
-pub struct Segment {
-    /// Grant reference.
-    pub reference: u32,
-    /// Of the first byte.
-    pub offset: u16,
-    /// Bytes.
-    pub length: u16,
-}
-
-impl Segment {
-    /// From eight bytes; a shorter slice is all zeros.
-    #[must_use]
-    pub fn parse(bytes: &[u8]) -> Self {
-        let mut whole = [0; SEGMENT];
-        if let Some(bytes) = bytes.get(..SEGMENT) {
-            whole.copy_from_slice(bytes);
-        }
-        let [a, b, c, d, e, f, g, h] = whole;
-        Segment {
-            reference: u32::from_le_bytes([a, b, c, d]),
-            offset: u16::from_le_bytes([e, f]),
-            length: u16::from_le_bytes([g, h]),
-        }
-    }
-
-    /// Whether it lies within its page.
-    #[must_use]
-    pub fn fits(&self) -> bool {
-        u64::from(self.offset) + u64::from(self.length) <= PAGE
-    }
-}
-
 impl Header {
     /// Read it from a copy of a slot.
     #[must_use]
@@ -137,9 +101,9 @@ impl Header {
     pub fn segments<'a>(
         &self,
         slot: &'a [u8; SLOT],
-    ) -> Option<impl Iterator<Item = Segment> + Clone + 'a> {
+    ) -> Option<impl Iterator<Item = Piece> + Clone + 'a> {
         let possible = self.known_direction && self.count <= DIRECT;
-        let bytes = slot.get(SEGMENTS..SEGMENTS + self.count.min(DIRECT) * SEGMENT)?;
-        possible.then(|| bytes.chunks_exact(SEGMENT).map(Segment::parse))
+        let bytes = slot.get(SEGMENTS..SEGMENTS + self.count.min(DIRECT) * PIECE)?;
+        possible.then(|| bytes.chunks_exact(PIECE).map(Piece::parse))
     }
 }

@@ -1,4 +1,4 @@
-"""A Xen guest that QEMU emulates in the outer guest: console, monitor, reboot, end."""
+"""A guest in the outer guest: console, monitor, reboot, end."""
 
 from __future__ import annotations
 
@@ -18,23 +18,31 @@ if TYPE_CHECKING:
     from .machine import MachineSpec
     from .nested import OuterHost, OuterProcess
 
-#: What selects the emulation: Xen 4.17, and interrupt controllers that QEMU and KVM share.
-ACCELERATOR = "kvm,xen-version=0x40011,kernel-irqchip=split"
-#: The ports of the outer guest that reach into this one.
-PORTS = ("inner-agent", "inner-monitor")
-_CONSOLE = "/outer-logs/inner-console.log"
 _BOOT_TIMEOUT = 600.0
 _GONE_TIMEOUT = 20.0
 _QMP_TIMEOUT = 90.0
 
 
-class XenGuest:
+def ports(name: str) -> tuple[str, str]:
+    """Return the ports of the outer guest that reach into an inner one of that name."""
+    return f"{name}-agent", f"{name}-monitor"
+
+
+class InnerGuest:
     """A running guest; a context manager that ends its QEMU."""
 
     def __init__(
-        self, host: OuterHost, spec: MachineSpec, *, environment: Mapping[str, str] | None = None
+        self,
+        host: OuterHost,
+        spec: MachineSpec,
+        *,
+        name: str,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
+        """Prepare one; the host was given `ports(name)`."""
         self.spec = spec
+        self._name = name
+        self._printed = f"/outer-logs/{name}-console.log"
         self.boot_seconds = 0.0
         self._host = host
         self._environment = {**spec.qemu.environment, **(environment or {})}
@@ -47,24 +55,24 @@ class XenGuest:
     def console(self) -> GuestConsole:
         """Where to run commands in the guest."""
         if self._console is None:
-            raise GuestLostError("the Xen guest is not running")
+            raise GuestLostError(f"the {self._name} guest is not running")
         return self._console
 
     @property
     def qmp(self) -> Qmp:
         """Its QEMU's monitor."""
         if self._qmp is None:
-            raise GuestLostError("the Xen guest is not running")
+            raise GuestLostError(f"the {self._name} guest is not running")
         return self._qmp
 
     def boot(self, *, timeout: float = _BOOT_TIMEOUT) -> Self:
         """Start its QEMU and wait until the guest takes commands."""
         began = time.monotonic()
-        agent, agent_device = self._host.port("inner-agent")
-        monitor, monitor_device = self._host.port("inner-monitor")
+        channels = (self._host.port(port) for port in ports(self._name))
+        (agent, agent_device), (monitor, monitor_device) = channels
         # fmt: off
-        channels = [
-            "-chardev", f"file,id=console,path={_CONSOLE}",
+        options = [
+            "-chardev", f"file,id=console,path={self._printed}",
             "-serial", "chardev:console",
             # A device that can be read and written is a pipe to QEMU.
             "-chardev", f"pipe,id=agent,path={agent_device}",
@@ -73,7 +81,7 @@ class XenGuest:
             "-mon", "chardev=monitor,mode=control",
         ]
         # fmt: on
-        command = [*self.spec.command_line(), *channels]
+        command = [*self.spec.command_line(), *options]
         self._process = self._host.start(
             command, environment=self._environment, when_gone=agent_device
         )
@@ -108,8 +116,8 @@ class XenGuest:
         command = shlex.join([f"{k}={v}" for k, v in self._environment.items()])
         line = f"{command} {shlex.join(self.spec.command_line())}\n"
         return {
-            "inner-commands.log": self._console.transcript() if self._console else "",
-            "inner-qemu-command.sh": line,
+            f"{self._name}-commands.log": self._console.transcript() if self._console else "",
+            f"{self._name}-qemu-command.sh": line,
         }
 
     def close(self) -> None:
@@ -129,7 +137,7 @@ class XenGuest:
             self._console = None
 
     def _last_words(self) -> str:
-        said = self._host.check(f"tail -c 3000 {_CONSOLE}")
+        said = self._host.check(f"tail -c 3000 {self._printed}")
         return f"QEMU: {self.log()[-2000:]}\nguest: {said}"
 
     def __enter__(self) -> Self:

@@ -1,0 +1,89 @@
+"""A pvSCSI device as its guest, its driver and its back-end come and go."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.harness import disks
+from tests.harness.xen_daemon import IMAGE, PATIENCE, OuterDaemon
+from tests.harness.xen_view import check_io, has_disk, until
+
+if TYPE_CHECKING:
+    from tests.harness.inner_guest import InnerGuest
+
+pytestmark = [pytest.mark.guest, pytest.mark.xen, pytest.mark.xdist_group("xen")]
+
+UNBIND = "echo vscsi-0 >/sys/bus/xen/drivers/vscsi/unbind"
+BIND = "echo vscsi-0 >/sys/bus/xen/drivers/vscsi/bind"
+
+
+def test_the_driver_lets_go_and_comes_back(xen_guest: InnerGuest) -> None:
+    for _ in range(2):
+        xen_guest.console.check(UNBIND)
+        assert "DISK" not in xen_guest.console.check("lsscsi")
+        xen_guest.console.check(BIND)
+        until(xen_guest, has_disk(IMAGE))
+        check_io(xen_guest)
+
+
+def test_the_driver_comes_back_before_the_back_end_knows_that_it_went(
+    xen_guest: InnerGuest, xen_backend: OuterDaemon
+) -> None:
+    # Linux waits for the flush of a disk, which is why the back-end must not be asked for one.
+    kinds = "/sys/class/scsi_disk/*/cache_type"
+    through = f"for each in {kinds}; do echo temporary write through >$each; done"
+    for _ in range(3):
+        xen_guest.console.check(through)
+        with xen_backend.held_up():
+            xen_guest.console.check(f"{UNBIND}; {BIND}")
+        until(xen_guest, has_disk(IMAGE))
+        check_io(xen_guest)
+
+
+def test_the_driver_is_unloaded_and_loaded(xen_guest: InnerGuest) -> None:
+    # The bus holds the module of a driver as long as it has a device.
+    xen_guest.console.check(f"{UNBIND}; modprobe -r xen-scsifront")
+    assert "DISK" not in xen_guest.console.check("lsscsi")
+    xen_guest.console.check("modprobe xen-scsifront")
+    until(xen_guest, has_disk(IMAGE))
+    check_io(xen_guest)
+
+
+def test_requests_in_flight_outlive_the_back_end(
+    xen_guest: InnerGuest, xen_backend: OuterDaemon
+) -> None:
+    node = disks.find(xen_guest, IMAGE).node
+    # Its own file tells its end: the console is needed meanwhile.
+    xen_guest.console.check(
+        f"(fio --name=v --filename={node} --rw=randwrite --bs=4k --size=4m --direct=1"
+        " --ioengine=io_uring --iodepth=16 --verify=crc32c --do_verify=1 --verify_fatal=1"
+        " >/tmp/fio 2>&1; echo $? >/tmp/ended) >/dev/null 2>&1 &"
+    )
+    # Linux kernel, block/stat.rst: the ninth number is of requests in flight.
+    in_flight = f"$(awk '{{print $9}}' /sys/block/{node.removeprefix('/dev/')}/stat)"
+    until(xen_guest, f"test {in_flight} -gt 0")
+    xen_backend.kill()
+    assert xen_guest.console.run("test -e /tmp/ended").status != 0
+    xen_backend.start()
+    until(xen_guest, "test -e /tmp/ended")
+    said = xen_guest.console.check("cat /tmp/fio /tmp/ended")
+    assert said.endswith("\n0\n"), said
+
+
+def test_the_device_is_unplugged_and_plugged(xen_guest: InnerGuest) -> None:
+    xen_guest.qmp.execute("device_del", id="vscsi0")
+    event = xen_guest.qmp.wait_event("DEVICE_DELETED", timeout=PATIENCE)
+    assert event["data"]["device"] == "vscsi0"
+    until(xen_guest, "! test -e /sys/bus/xen/devices/vscsi-0")
+    xen_guest.qmp.execute("device_add", driver="xen-vscsi", id="vscsi0", chardev="vscsi0")
+    until(xen_guest, has_disk(0))
+    check_io(xen_guest)
+
+
+@pytest.mark.parametrize("from_inside", [False, True])
+def test_the_guest_reboots(xen_guest: InnerGuest, from_inside: bool) -> None:
+    xen_guest.reboot(from_inside=from_inside)
+    until(xen_guest, has_disk(0))
+    check_io(xen_guest)

@@ -1,0 +1,33 @@
+"""What a Xen guest sees of a virtual host: waiting for it, using it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import disks
+from .xen_daemon import PATIENCE
+
+if TYPE_CHECKING:
+    from .inner_guest import InnerGuest
+
+
+def until(guest: InnerGuest, condition: str) -> None:
+    """Wait until a shell condition holds in the guest."""
+    # What comes and goes in sysfs is no event that a shell can wait for; this looks often.
+    guest.console.check(f"until {condition}; do usleep 100000; done", timeout=PATIENCE)
+
+
+def has_disk(target: int) -> str:
+    """Return the condition that there is a disk at a target."""
+    return f"ls /sys/bus/scsi/devices/*:0:{target}:0/block/* >/dev/null 2>&1"
+
+
+def check_io(guest: InnerGuest, target: int = 0, size: str = "127k") -> None:
+    """Write a disk, forget it, read it back."""
+    node = disks.find(guest, target).node
+    guest.console.check(
+        f"set -e; dd if=/dev/urandom of=/tmp/data bs={size} count=8 2>/dev/null;"
+        f"dd if=/tmp/data of={node} bs={size} oflag=direct 2>/dev/null;"
+        f"dd if={node} bs={size} count=8 iflag=direct 2>/dev/null | cmp - /tmp/data",
+        timeout=PATIENCE,
+    )
