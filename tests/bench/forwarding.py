@@ -18,8 +18,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from tests.harness import images
+from tests.harness.scsi_daemon import SOCKET, ScsiDaemon
 from tests.harness.scsi_host import ScsiHost
-from tests.harness.xen_daemon import SOCKET, OuterDaemon
 
 from .run import build_front_end
 
@@ -70,7 +70,7 @@ def main() -> int:
         timing = {"ndelay": arguments.delay} if arguments.delay else {"delay": 0}
         host.load_scsi_debug(dev_size_mb=64, fake_rw=1, **timing)
         node = host.node(host.add_simulated())
-        daemon = OuterDaemon(host, [f"0:0:0:0={node}"], options=("--threads", "1"))
+        daemon = ScsiDaemon(host, [f"0:0:0:0={node}"], options=("--threads", "1"))
         daemon.start()
         for mode in ("randread", "randwrite"):
             ratios = []

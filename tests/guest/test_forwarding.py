@@ -22,8 +22,8 @@ from tests.harness.frontend import (
     Response,
 )
 from tests.harness.images import scsi_host as image
+from tests.harness.scsi_daemon import SOCKET, ScsiDaemon
 from tests.harness.scsi_host import CD_BYTES, ScsiHost, cd_contents
-from tests.harness.xen_daemon import SOCKET, OuterDaemon
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,7 +43,7 @@ class Forwarding:
     """The host, the back-end, and where each device is."""
 
     host: ScsiHost
-    daemon: OuterDaemon
+    daemon: ScsiDaemon
     addresses: dict[int, str]  #: by target: h:c:t:l
     nodes: dict[int, str]  #: by target: SG nodes
 
@@ -123,7 +123,7 @@ def forwarding(evidence: Collector) -> Iterator[Forwarding]:
         disk = host.node(addresses[DISK], "sd").rpartition("/")[2]
         host.shell(f"echo {CARRIED >> 10} >/sys/block/{disk}/queue/max_sectors_kb")
         nodes = {target: host.node(address) for target, address in addresses.items()}
-        daemon = OuterDaemon(host, luns(nodes))
+        daemon = ScsiDaemon(host, luns(nodes))
         daemon.start()
         made = Forwarding(host, daemon, addresses, nodes)
         made.connect()
@@ -536,7 +536,7 @@ def test_a_back_end_that_was_killed_comes_back_to_its_devices(forwarding: Forwar
     forwarding.daemon.kill()
     # What the kernel was sent it carries out, whoever is dead.
     forwarding.nodes.pop(DELETED, None)
-    daemon = OuterDaemon(forwarding.host, luns(forwarding.nodes))
+    daemon = ScsiDaemon(forwarding.host, luns(forwarding.nodes))
     daemon.start()
     forwarding.daemon = daemon
     forwarding.host.inside.call(inside.resume, str(SOCKET))

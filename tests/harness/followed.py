@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from . import inside
 from .daemon import program
-from .xen_daemon import CONTROL, PATIENCE, SOCKET
+from .scsi_daemon import CONTROL, PATIENCE, SOCKET
 
 if TYPE_CHECKING:
     from pathlib import Path

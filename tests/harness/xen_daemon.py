@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 from .daemon import program
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping
 
     from .nested import OuterHost, OuterProcess
 
 #: Paths in the outer guest.
-SOCKET = Path("/run/vscsi0.sock")
-SOCKETS = (SOCKET, Path("/run/scsi1.sock"))
+SOCKETS = (Path("/run/vscsi0.sock"), Path("/run/scsi1.sock"))
 CONTROL = Path("/run/control.sock")
 #: What anything may need under two emulations on a busy machine. Python's start alone takes 10 s.
 PATIENCE = 300.0
@@ -37,30 +36,23 @@ LUNS = {
 class OuterDaemon:
     """One `vhost-pvscsi serve`; it ends with the outer guest."""
 
-    def __init__(
-        self,
-        host: OuterHost,
-        luns: Sequence[str],
-        *,
-        sockets: Sequence[Path] = (SOCKET,),
-        options: Sequence[str] = (),
-    ) -> None:
-        """Prepare one; a virtual host for each socket, LUNs as `--lun` has them."""
+    def __init__(self, host: OuterHost, luns: Mapping[int, str] = LUNS) -> None:
+        """Prepare one that has those LUNs at both of its virtual hosts: target = PDEV."""
         self._host = host
-        self._luns = tuple(luns)
-        self._sockets = tuple(sockets)
-        self._options = tuple(options)
+        self._luns = luns
         self._process: OuterProcess | None = None
 
     def start(self) -> None:
         """Start it and wait until it listens."""
-        self._host.check(f"rm -f {CONTROL} {' '.join(map(str, self._sockets))}")
+        sockets = " ".join(map(str, SOCKETS))
+        self._host.check(f"rm -f {sockets} {CONTROL}; truncate -s 64M {_DISK}")
         command = [str(program()), "serve", "--control", str(CONTROL)]
-        for number, socket in enumerate(self._sockets):
-            command += ["--socket-path", f"{number}={socket}"]
-        luns = [word for lun in self._luns for word in ("--lun", lun)]
-        self._process = self._host.start([*command, *self._options, *luns])
-        self.wait_for(f"listening on {self._sockets[-1]}")
+        for host, socket in enumerate(SOCKETS):
+            command += ["--socket-path", f"{host}={socket}"]
+            for target, pdev in self._luns.items():
+                command += ["--lun", f"{host}:0:{target}:0={pdev}"]
+        self._process = self._host.start(command)
+        self.wait_for(f"listening on {SOCKETS[-1]}")
 
     def wait_for(self, text: str) -> None:
         """Wait until it has logged that text since its start."""
@@ -92,14 +84,3 @@ class OuterDaemon:
         verb, *rest = words
         command = [str(program()), verb, "--control", str(CONTROL), *rest]
         return self._host.check(shlex.join(command), timeout=PATIENCE)
-
-
-def for_xen_guest(host: OuterHost) -> OuterDaemon:
-    """Prepare one that has `LUNS` at both of its virtual hosts."""
-    host.check(f"truncate -s 64M {_DISK}")
-    luns = [
-        f"{number}:0:{target}:0={pdev}"
-        for number in range(len(SOCKETS))
-        for target, pdev in LUNS.items()
-    ]
-    return OuterDaemon(host, luns, sockets=SOCKETS)

@@ -14,7 +14,7 @@ from . import emulated_xen, images
 from .inner_guest import InnerGuest, ports
 from .machine import Backend, MachineSpec
 from .nested import OuterHost
-from .xen_daemon import SOCKETS, OuterDaemon, for_xen_guest
+from .xen_daemon import SOCKETS, OuterDaemon
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +45,7 @@ def xen_host(evidence: Collector) -> Iterator[OuterHost]:
 @pytest.fixture(scope="session")
 def xen_backend(xen_host: OuterHost) -> OuterDaemon:
     """Stage: a back-end beside the Xen guest's QEMU."""
-    daemon = for_xen_guest(xen_host)
+    daemon = OuterDaemon(xen_host)
     daemon.start()
     return daemon
 

@@ -175,8 +175,9 @@ COMMANDS: Mapping[str, Command] = {
             " `serial`, `naa`, `state`, `faults` (the number of rules), `denied` (the number of"
             " commands that its policy has refused), `connected` (whether its host's guest is),"
             " `problem` (why a LUN of the state `missing` is), `device` (of a SCSI device that is"
-            " forwarded: its h:c:t:l on the host), `guest-state` (what a pvSCSI guest has made of"
-            " it: `offered`, `connected`, `failed`, `removed`; of others null)",
+            " forwarded: its h:c:t:l on the host),"
+            " `guest-state` (what a pvSCSI guest has made of it: `offered`, `connected`, `failed`,"
+            " `removed`; of others null)",
             query=True,
             verb="scsi-list",
         ),

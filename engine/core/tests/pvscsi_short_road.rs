@@ -62,6 +62,8 @@ fn rig(translated: bool) -> Rig {
     let memory = Arc::new(SharedMemory::new(bytes, BASE, false).unwrap());
     let host = engine.add_host(1 << 20);
     let row = MapRow {
+        device: None,
+        copied: OpcodeSet::default(),
         protected: false,
         target: 0,
         lun: 0,

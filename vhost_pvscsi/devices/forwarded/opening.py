@@ -34,6 +34,8 @@ _SG_GET_SCSI_ID, _SG_GET_SG_TABLESIZE, _BLKSECTGET = 0x2276, 0x227F, 0x1267
 _SCSI_ID = struct.Struct("=5i2h2i")
 #: SG gathers its own buffer in pieces of that size.
 _SG_PIECE = 32 << 10
+#: The kernel holds a copy of each command's data: what takes many commands gets no longer ones.
+_MAX_OF_MANY = 1 << 20
 
 #: Outstanding commands: of a host that does not tell, and at most.
 _USUAL_DEPTH, _MAX_DEPTH = 32, 256
@@ -114,13 +116,14 @@ def open_sg(path: Path, *, lock: bool = True) -> OpenDevice:
             undo.callback(lambda: os.close(fd))
         elif lock:
             claim = _claim(path)
+        most = _max_transfer(fd)
         opened = OpenDevice(
             path,
             fd,
             claim,
             device_type,
             _depth(host),
-            _max_transfer(fd),
+            most if device_type in _ONE_AT_A_TIME else min(most, _MAX_OF_MANY),
             _block_size(path) if device_type in _BLOCKS else 0,
         )
         undo.pop_all()

@@ -113,11 +113,6 @@ class ForwardedUnit:
         return self._device
 
     @property
-    def block_size(self) -> int:
-        """Bytes in a block of what has blocks."""
-        return self._limits.block_size
-
-    @property
     def limits(self) -> Limits:
         """What the host carries to it."""
         return self._limits
@@ -125,6 +120,10 @@ class ForwardedUnit:
     @property
     def forwarded_as(self) -> DeviceType | None:
         return self._limits.device_type
+
+    @property
+    def block_size(self) -> int:
+        return self._limits.block_size
 
     @property
     def medium_opcodes(self) -> frozenset[int]:

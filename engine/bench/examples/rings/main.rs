@@ -165,6 +165,8 @@ impl Rig {
         let memory = Arc::new(SharedMemory::new(8 << 20, BASE, false)?);
         let host = engine.add_host(1 << 20);
         let row = MapRow {
+            device: None,
+            copied: OpcodeSet::default(),
             target: 0,
             lun: 0,
             mapping: 1,

@@ -60,14 +60,7 @@ impl Device {
     /// # Errors
     /// The device cannot be opened again, or the limits make no sense.
     pub fn new(id: u32, spec: &DeviceSpec, threads: usize) -> Result<Self> {
-        if spec.max_transfer == 0 || spec.depth == 0 {
-            return Err(Error::Setup("a device that carries nothing cannot be used".to_owned()));
-        }
-        let share = if spec.exclusive {
-            1
-        } else {
-            (spec.depth / threads.max(1)).clamp(1, MAX_LANES * MAX_QUEUE)
-        };
+        let share = share(spec, threads);
         let files = if spec.exclusive {
             let file = Arc::new(duplicate(spec.fd)?);
             force_pack_id(&file)?;
@@ -77,6 +70,17 @@ impl Device {
             let one = || (0..lanes).map(|_| reopen(spec.fd)).collect::<Result<Vec<_>>>();
             (0..threads).map(|_| one()).collect::<Result<_>>()?
         };
+        Device::with_files(id, spec, files)
+    }
+
+    /// A device of descriptors that are open, for each thread; tests have some that are not SG's.
+    ///
+    /// # Errors
+    /// The limits make no sense.
+    pub fn with_files(id: u32, spec: &DeviceSpec, files: Vec<Vec<Arc<OwnedFd>>>) -> Result<Self> {
+        if spec.max_transfer == 0 || spec.depth == 0 {
+            return Err(Error::Setup("a device that carries nothing cannot be used".to_owned()));
+        }
         let mut timeouts = [spec.timeout; 256];
         for (opcode, timeout) in &spec.timeouts {
             timeouts[usize::from(*opcode)] = *timeout;
@@ -85,7 +89,7 @@ impl Device {
             id,
             max_transfer: spec.max_transfer.into(),
             block_size: spec.block_size.into(),
-            share,
+            share: share(spec, files.len()),
             exclusive: spec.exclusive,
             writes: spec.writes,
             timeouts,
@@ -104,6 +108,14 @@ impl Device {
     pub fn timeout(&self, opcode: u8) -> u32 {
         self.timeouts[usize::from(opcode)]
     }
+}
+
+/// Commands that one of so many threads may have outstanding.
+fn share(spec: &DeviceSpec, threads: usize) -> usize {
+    if spec.exclusive {
+        return 1;
+    }
+    (spec.depth / threads.max(1)).clamp(1, MAX_LANES * MAX_QUEUE)
 }
 
 fn duplicate(fd: RawFd) -> Result<OwnedFd> {

@@ -1,0 +1,37 @@
+"""The back-end under test in the guest that is a host with SCSI devices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .daemon import program
+from .xen_daemon import CONTROL, PATIENCE, OuterDaemon
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .nested import OuterHost
+
+__all__ = ["CONTROL", "PATIENCE", "SOCKET", "ScsiDaemon"]
+
+#: Where it listens, in that guest.
+SOCKET = Path("/run/scsi0.sock")
+
+
+class ScsiDaemon(OuterDaemon):
+    """One `vhost-pvscsi serve` with one virtual host; it ends with the guest."""
+
+    def __init__(
+        self, host: OuterHost, luns: Sequence[str], *, options: Sequence[str] = ()
+    ) -> None:
+        """Prepare one with LUNs, VDEV=PDEV[,OPTION...] each."""
+        super().__init__(host)
+        self._words = [*options, *(word for lun in luns for word in ("--lun", lun))]
+
+    def start(self) -> None:
+        """Start it and wait until it listens."""
+        self._host.check(f"rm -f {SOCKET} {CONTROL}")
+        command = [str(program()), "serve", "--socket-path", str(SOCKET), "--control", str(CONTROL)]
+        self._process = self._host.start([*command, *self._words])
+        self.wait_for("listening on")
