@@ -8,104 +8,40 @@ is the one that went, at another address.
 from __future__ import annotations
 
 import json
-import shlex
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.harness import images, inside
-from tests.harness.daemon import program
-from tests.harness.frontend import BAD_TARGET, CHECK_CONDITION, GOOD, OK, Response
-from tests.harness.scsi_daemon import CONTROL, PATIENCE, SOCKET
+from tests.harness.followed import TEST_UNIT_READY, Followed
+from tests.harness.frontend import BAD_TARGET, CHECK_CONDITION, GOOD, OK
 from tests.harness.scsi_host import ScsiHost
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.harness.evidence import Collector
-    from tests.harness.nested import OuterProcess
 
 pytestmark = pytest.mark.guest
 
-CONFIG = f"""
-[[control]]
-path = "{CONTROL}"
-
-[[host]]
-number = 0
-socket-path = "{SOCKET}"
-
+RULE = """
 [[auto-attach]]
 type = "tape"
 product = "scsi_*"
-vdev = "0:0:1{{n}}:0"
+vdev = "0:0:1{n}:0"
 """
 DISK, REMOVED, RULED = 1, 2, 10  # targets
-READ, TEST_UNIT_READY, INQUIRY = "28000000000000000800", "00" * 6, "12000000ff00"
+READ, INQUIRY = "28000000000000000800", "12000000ff00"
 NOT_READY_OFFLINE, POWERED_ON = (2, 0x04, 0x12), (6, 0x29, 0x00)
 KIND_DISK, KIND_TAPE = 0, 1
-
-
-@dataclass(slots=True)
-class Followed:
-    """The host with the back-end, its events, and a front-end."""
-
-    host: ScsiHost
-    events: OuterProcess
-    heard: int = 0  #: lines of events that have been looked at
-
-    def tell(self, *words: str) -> str:
-        """Type a verb in the host."""
-        verb, *rest = words
-        line = shlex.join([str(program()), verb, "--control", str(CONTROL), *rest])
-        return self.host.check(line, timeout=PATIENCE)
-
-    def ask(self, target: int, cdb: str, *, data_out: bytes = b"", data_in: int = 0) -> Response:
-        """Send a command through the back-end."""
-        call, arguments = self.host.inside.call, (target, 0, bytes.fromhex(cdb))
-        return call(inside.scsi, *arguments, data_out=data_out, data_in=data_in)
-
-    def settle(self, target: int) -> list[tuple[int, int, int]]:
-        """Ask until a LUN is ready; what it said before."""
-        said = []
-        for _ in range(6):
-            told = self.ask(target, TEST_UNIT_READY)
-            if told.good:
-                return said
-            said.append(told.sense_code)
-        raise AssertionError(f"target {target} does not become ready: {said}")
-
-    def hear(self, name: str) -> dict[str, Any]:
-        """Wait for the next event of that name; its data."""
-        line = f"tail -n +{self.heard + 1} -f -s 0.1 {self.events.log} | grep -n -m 1 {name}"
-        number, _, text = self.host.check(line, timeout=PATIENCE).partition(":")
-        self.heard += int(number)
-        return dict(json.loads(text)["data"])
 
 
 @pytest.fixture(scope="module")
 def followed(evidence: Collector) -> Iterator[Followed]:
     with ScsiHost(images.scsi_host()) as host, evidence.watch(host):
         host.boot()
-        host.inside.start()
         host.load_scsi_debug(dev_size_mb=8, delay=0, vpd_use_hostno=0)
-        host.shell(f"cat >/run/c.toml <<'end'{CONFIG}end")
-        serve = [str(program()), "serve", "--config", "/run/c.toml", "--log-level", "debug"]
-        daemon = host.start(serve)
-        host.wait_for_line(daemon, "listening on", timeout=PATIENCE)
-        events = host.start([str(program()), "events", "--json", "--control", str(CONTROL)])
-        made = Followed(host, events)
-        host.inside.call(inside.connect, str(SOCKET))
-        # Whoever hears of this front-end hears of what comes after it.
-        made.tell("scsi-attach", "ram:1M", "0:0:0:0")
-        made.hear("LUN_ATTACHED")
-        yield made
-
-
-def listed(followed: Followed, target: int) -> dict[str, Any]:
-    luns = json.loads(followed.tell("scsi-list", "--json"))
-    return next(lun for lun in luns if lun["vdev"] == f"0:0:{target}:0")
+        yield Followed.start(host, RULE)
 
 
 def test_a_disk_goes_under_io_and_comes_back_elsewhere(followed: Followed) -> None:
@@ -117,7 +53,7 @@ def test_a_disk_goes_under_io_and_comes_back_elsewhere(followed: Followed) -> No
     names = followed.ask(DISK, INQUIRY, data_in=255).data
     page = followed.ask(DISK, "12018300ff00", data_in=255).data
     assert followed.ask(DISK, READ, data_in=4096).good
-    assert listed(followed, DISK)["device"] == before
+    assert followed.listed(DISK)["device"] == before
     # Under way when it goes: they come to some end, and none is lost.
     host.set_simulated(delay=100)
     for tag in range(1, 9):
@@ -143,7 +79,7 @@ def test_a_disk_goes_under_io_and_comes_back_elsewhere(followed: Followed) -> No
     assert followed.ask(DISK, "12018300ff00", data_in=255).data == page
     sense = followed.ask(DISK, "03000000fc00", data_in=252)
     assert (sense.data[2] & 0xF, sense.data[12], sense.data[13]) == NOT_READY_OFFLINE
-    assert listed(followed, DISK)["state"] == "lost"
+    assert followed.listed(DISK)["state"] == "lost"
     after = host.add_simulated(ptype=KIND_DISK)
     assert after != before
     assert followed.hear("DEVICE_RETURNED") == {
@@ -152,7 +88,7 @@ def test_a_disk_goes_under_io_and_comes_back_elsewhere(followed: Followed) -> No
         "device": after,
     }
     assert POWERED_ON in followed.settle(DISK)
-    assert listed(followed, DISK)["state"] == "running"
+    assert followed.listed(DISK)["state"] == "running"
     data = bytes(range(256)) * 16
     assert followed.ask(DISK, "2a" + READ[2:], data_out=data).good
     assert followed.ask(DISK, READ, data_in=4096).data == data
@@ -173,7 +109,7 @@ def test_a_lun_is_removed_with_its_device_and_comes_with_it(followed: Followed) 
     assert followed.hear("DEVICE_LOST")["on-loss"] == "remove"
     assert followed.hear("LUN_DETACHED") == {"vdev": f"0:0:{REMOVED}:0"}
     assert followed.ask(REMOVED, TEST_UNIT_READY).response == BAD_TARGET
-    missing = listed(followed, REMOVED)
+    missing = followed.listed(REMOVED)
     assert (missing["state"], "has gone" in missing["problem"]) == ("missing", True)
     after = host.add_simulated(ptype=KIND_DISK)
     assert followed.hear("DEVICE_RETURNED")["device"] == after
@@ -191,10 +127,22 @@ def test_a_rule_attaches_a_tape_whenever_it_comes(followed: Followed) -> None:
         assert told["vdev"] == f"0:0:{RULED}:0"
         followed.settle(RULED)
         assert followed.ask(RULED, INQUIRY, data_in=255).data[0] == KIND_TAPE
-        assert listed(followed, RULED)["device"] == address
+        assert followed.listed(RULED)["device"] == address
         host.remove_simulated()
         followed.hear("LUN_DETACHED")
         assert followed.ask(RULED, TEST_UNIT_READY).response == BAD_TARGET
+
+
+def test_a_lun_whose_device_has_gone_can_be_detached(followed: Followed) -> None:
+    host = followed.host
+    for _ in range(2):
+        address = host.add_simulated(ptype=KIND_DISK)
+        followed.tell("scsi-attach", address, f"0:0:{DISK}:0")
+        followed.settle(DISK)
+        host.remove_simulated()
+        followed.hear("DEVICE_LOST")
+        followed.tell("scsi-detach", f"0:0:{DISK}:0")
+        assert followed.ask(DISK, TEST_UNIT_READY).response == BAD_TARGET
 
 
 def test_devices_says_where_each_is_attached(followed: Followed) -> None:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from images import boot_disk as disk
 from images import build, qemu_device, qemus
 from images import scsi_host as forwarding_host
+from images import udev as udevd
 from images import xen_host as host
 
 from .machine import kernel_words
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def guest() -> build.GuestImage:
@@ -36,6 +41,11 @@ def xen_host() -> build.GuestImage:
 def scsi_host() -> build.GuestImage:
     """Return the guest that is a host with SCSI devices, built first if it is not there."""
     return forwarding_host.make(report=_report)
+
+
+def udev() -> Path:
+    """Return the folder of udevd's files, unpacked first if they are not there."""
+    return udevd.make(report=_report)
 
 
 def xen_guest() -> build.GuestImage:

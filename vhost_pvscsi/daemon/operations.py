@@ -249,6 +249,7 @@ def _forwarded_status(mapping: Attached, adapter: Adapter, one: Forwarded) -> Lu
         faults=sum(not rule.spent for rule in unit.faults.rules),
         denied=adapter.denied(mapping.id),
         device=str(device.address),
+        guest_state=guest.value if (guest := adapter.guest_state(mapping.id)) else None,
     )
 
 

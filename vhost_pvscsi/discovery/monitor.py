@@ -87,4 +87,5 @@ def _listen() -> Any:
     except (ImportError, OSError) as error:
         log.warning("no events of devices: %s; looking every %g seconds instead", error, PAUSE)
         return None
+    log.info("following devices by events of %s", "udev" if source == "udev" else "the kernel")
     return monitor

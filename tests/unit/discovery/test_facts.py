@@ -30,6 +30,37 @@ def test_a_page_80h_that_is_cut_short_gives_what_is_there():
     assert describe(tape(vpd_pg80=b"\1\x80\0\x0aHU1")).serial == "HU1"
 
 
+#: As udevd of Debian 12 had them, of scsi_debug's tape (Linux 7.3).
+RECORDED = {
+    "DEVPATH": "/devices/pseudo_0/adapter1/host2/target2:0:0/2:0:0:0/scsi_tape/nst0",
+    "DEVNAME": "/dev/nst0",
+    "MAJOR": "9",
+    "MINOR": "128",
+    "SUBSYSTEM": "scsi_tape",
+    "USEC_INITIALIZED": "15340155",
+    "ID_SCSI": "1",
+    "ID_VENDOR": "Linux",
+    "ID_VENDOR_ENC": "Linux\\x20\\x20\\x20",
+    "ID_MODEL": "scsi_debug",
+    "ID_MODEL_ENC": "scsi_debug\\x20\\x20\\x20\\x20\\x20\\x20",
+    "ID_REVISION": "0191",
+    "ID_TYPE": "tape",
+    "ID_SERIAL": "33333333000001770",
+    "ID_SERIAL_SHORT": "3333333000001770",
+    "ID_WWN": "0x3333333000001770",
+    "ID_WWN_WITH_EXTENSION": "0x3333333000001770",
+    "ID_TARGET_PORT": "300",
+    "ID_SCSI_SERIAL": "6000",
+    "ID_BUS": "scsi",
+    "DEVLINKS": "/dev/tape/by-id/scsi-6000-nst /dev/tape/by-id/scsi-33333333000001770-nst",
+}
+
+
+def test_udev_knows_what_sysfs_of_an_old_kernel_lacks():
+    device = describe(udev(**RECORDED))
+    assert (device.serial, device.wwn) == ("6000", "3333333000001770")
+
+
 @pytest.mark.parametrize(
     ("properties", "serial"),
     [

@@ -138,6 +138,13 @@ def test_a_device_that_goes_while_it_is_read_is_not_there(host):
     assert sysfs.scsi_device("7:0:0:0", host / "sys") is None
 
 
+def test_a_block_device_without_blocks_is_left_out(tmp_path):
+    for name, sectors in (("loop0", 0), ("loop1", 8)):
+        (tmp_path / "block" / name).mkdir(parents=True)
+        (tmp_path / "block" / name / "size").write_text(f"{sectors}\n")
+    assert [facts.name for facts in sysfs.block_facts(tmp_path)] == ["loop1"]
+
+
 def test_a_host_without_scsi_has_none(tmp_path):
     assert list(sysfs.scsi_facts(tmp_path)) == []
     assert list(sysfs.block_facts(tmp_path)) == []

@@ -59,19 +59,26 @@ class Arrivals:
         """Apply no rule to a device: it is attached."""
         self._seen.add(device.presence)
 
-    async def attach_missing(self, there: Sequence[HostDevice], *, but: Container[Address]) -> None:
-        """Attach LUNs that should be there and whose devices are, `but` some."""
+    async def attach_missing(self, there: Sequence[HostDevice], *, but: Container[Address]) -> bool:
+        """Attach LUNs that should be there and whose devices are, `but` some.
+
+        False: a device is there, and could not be had.
+        """
+        whole = True
         for address, lun in tuple(self._missing()):
             if address in but or address.host not in self._roster.hosts:
                 continue
             assert lun.spec.device is not None
+            device = None
             try:
                 device = find(lun.spec.device, there)
                 await self._changes.attach_lun(lun, device)
             except VhostPvscsiError as error:
                 self._roster.missing[address] = Missing(lun.text, str(error))
+                whole = whole and device is None
             else:
                 log.info("%s: %s is there now", address, lun.spec.pdev)
+        return whole
 
     def _missing(self) -> Iterator[tuple[Address, PlannedLun]]:
         for address, missing in self._roster.missing.items():
@@ -82,8 +89,9 @@ class Arrivals:
             if lun.spec.kind is Kind.DEVICE:
                 yield address, lun
 
-    async def apply_rules(self, there: Sequence[HostDevice]) -> None:
-        """Attach devices that rules are about, each once."""
+    async def apply_rules(self, there: Sequence[HostDevice]) -> bool:
+        """Attach devices that rules are about, each once; False: one could not be had."""
+        whole = True
         rules = self._roster.configured.rules
         self._seen &= {device.presence for device in there}
         fresh = [
@@ -95,7 +103,7 @@ class Arrivals:
             if rule is not None
         ]
         if not fresh:
-            return
+            return whole
         uses = await asyncio.to_thread(proc.uses, processes=False)
         for device, rule in fresh:
             problem = self._why_not(device, uses)
@@ -103,12 +111,13 @@ class Arrivals:
                 if problem is None:
                     problem = await self._attach(device, rule, there)
             except VhostPvscsiError as error:
-                # It is tried again: its node may not be ours yet.
+                whole = False
                 self._say(device, rule, str(error))
                 continue
             if problem is not None:
                 self._say(device, rule, problem)
             self._seen.add(device.presence)
+        return whole
 
     def _why_not(self, device: HostDevice, uses: Uses) -> str | None:
         usage = uses.of(device)

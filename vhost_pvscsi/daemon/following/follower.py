@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
@@ -32,10 +33,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Devices come in bursts; between two looks are so many seconds.
-PAUSE = 0.1
-#: After a device that has come back could not be had, in seconds.
-RETRY = 2.0
+#: Devices come in bursts; between two looks are so many seconds, and three times as many as the
+#: last one took, so that a host with very many devices has time for other things.
+PAUSE, SHARE, LONGEST = 0.1, 3, 5.0
+#: After a device that has come could not be had, in seconds; twice as many after that, and so on.
+RETRY, LONGEST_RETRY = 2.0, 64.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,9 @@ class Follower:
         self._woken = asyncio.Event()
         self._until = AsyncExitStack()
         self._listening = False
+        self._told: dict[object, str] = {}  #: what has gone wrong with whom, and has been logged
+        self._retry = RETRY
+        self._again: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -86,6 +91,8 @@ class Follower:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        if self._again is not None:
+            self._again.cancel()
         await self._until.aclose()
 
     def wake(self) -> None:
@@ -104,9 +111,22 @@ class Follower:
                 return
             # With the lock: what is attached meanwhile would look as if it were gone.
             there = await asyncio.to_thread(self._list_devices)
-            await self._follow(there)
-            await self._arrivals.attach_missing(there, but=self._waiting)
-            await self._arrivals.apply_rules(there)
+            whole = [
+                await self._follow(there),
+                await self._arrivals.attach_missing(there, but=self._waiting),
+                await self._arrivals.apply_rules(there),
+            ]
+        if all(whole):
+            self._retry = RETRY
+        else:
+            self._look_again()
+
+    def _look_again(self) -> None:
+        """Look after a while: a node may be another's for a moment, or not ours yet (udev)."""
+        if self._again is not None:
+            self._again.cancel()
+        self._again = asyncio.get_running_loop().call_later(self._retry, self.wake)
+        self._retry = min(2 * self._retry, LONGEST_RETRY)
 
     def _needed(self) -> bool:
         return bool(
@@ -123,25 +143,34 @@ class Follower:
             if not self._listening and self._needed():
                 await self._until.enter_async_context(Monitor(self.wake))
                 self._listening = True
+            began = time.monotonic()
             try:
                 await self.look()
             except Exception:
                 # A bug of ours, with one device perhaps: the others are followed all the same.
                 log.exception("following devices: a look has failed")
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(min(PAUSE + SHARE * (time.monotonic() - began), LONGEST))
 
-    async def _follow(self, there: Sequence[HostDevice]) -> None:
+    async def _follow(self, there: Sequence[HostDevice]) -> bool:
+        """Follow all that have gone or come; whether that was done with all of them."""
+        whole = True
         for change in compare(self._followed(), there):
-            try:
-                match change:
-                    case Lost(who=who) if not isinstance(who, Address):
-                        await self._lose(who)
-                    case Returned(who=who, device=device):
+            match change:
+                case Lost(who=who) if not isinstance(who, Address):
+                    await self._lose(who)
+                case Returned(who=who, device=device):
+                    try:
                         await self._return(who, device)
-            except VhostPvscsiError as error:
-                # Its node may not be ours yet; udev's word on that comes, and is heard.
-                log.error("following devices: %s", error)  # noqa: TRY400
-                asyncio.get_running_loop().call_later(RETRY, self.wake)
+                        self._told.pop(who, None)
+                    except VhostPvscsiError as error:
+                        whole = False
+                        self._complain(who, f"{device.name} has come back: {error}")
+        return whole
+
+    def _complain(self, who: object, problem: str) -> None:
+        if self._told.get(who) != problem:
+            self._told[who] = problem
+            log.error("%s", problem)
 
     def _followed(self) -> Iterator[Followed[Forwarded | Address]]:
         for one in self._inventory.forwarded():
@@ -173,7 +202,10 @@ class Follower:
                 on_loss=policy.value,
             )
             if policy is OnLoss.REMOVE:
-                await self._remove(address, lun, one.device)
+                try:
+                    await self._remove(address, lun, one.device)
+                except VhostPvscsiError as error:
+                    log.error("%s: is not removed: %s", address, error)  # noqa: TRY400
 
     async def _remove(self, address: Address, lun: PlannedLun, device: HostDevice) -> None:
         automatic = address in self._roster.automatic

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     ("text", "address", "pdev"),
     [
         ("/dev/sdb,0:0:1:0", "0:0:1:0", "/dev/sdb"),
+        ("8:0:0:0,0:0:1:0", "0:0:1:0", "8:0:0:0"),
         ("/dev/disk/by-id/x , 1:0:2:3", "1:0:2:3", "/dev/disk/by-id/x"),
         ("a,,b.img,0:0:0:0,ro,cache=none", "0:0:0:0", "a,,b.img,ro,cache=none"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tests.harness.host_devices import tape
 from vhost_pvscsi.daemon.changes import Changes
 from vhost_pvscsi.daemon.control.publisher import Publisher
+from vhost_pvscsi.daemon.following import follower
 from vhost_pvscsi.daemon.following.follower import Follower
 from vhost_pvscsi.daemon.following.rules import Rule
 from vhost_pvscsi.daemon.plan import Plan, plan_host, plan_lun
@@ -19,6 +21,8 @@ from vhost_pvscsi.identity import Address
 from vhost_pvscsi.state import Store
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pytest
 
     from vhost_pvscsi.devices.pdev import LunSpec
@@ -37,6 +41,7 @@ class One:
         self.lost = False
         self.name = "the unit's name"
         self.refuses = False
+        self.tried = 0
 
     @property
     def unit(self) -> One:
@@ -50,6 +55,7 @@ class One:
         self.lost = True
 
     def replace(self, device: HostDevice) -> None:
+        self.tried += 1
         if self.refuses:
             raise DeviceError(f"{device.nodes.sg}: Permission denied")
         self.device, self.lost = device, False
@@ -113,6 +119,11 @@ class Watched:
     async def look(self, *there: HostDevice) -> None:
         self.there[:] = there
         await self.follower.look()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not condition():  # noqa: ASYNC110 -- the follower's task makes it so
+                await asyncio.sleep(0.01)
 
     def said(self) -> list[str]:
         said = [
@@ -185,12 +196,33 @@ async def test_a_node_that_cannot_be_opened_yet_is_tried_again(
     await watched.look()
     unit.refuses = True
     back = tape("1:0:0:0", 11, wwn=WWN)
-    await watched.look(back)
-    assert "Permission denied" in caplog.text
+    for _ in range(2):
+        await watched.look(back)
+    assert caplog.text.count("Permission denied") == 1
     assert watched.said() == [f"DEVICE_LOST {A} 1:0:0:0"]
     unit.refuses = False
     await watched.look(back)
     assert watched.said() == [f"DEVICE_RETURNED {A} 1:0:0:0"]
+
+
+async def test_who_could_not_be_had_is_tried_again_without_any_event(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(follower, "RETRY", 0.01)
+    watched = Watched()
+    await watched.attach(A, f"wwn:{WWN}")
+    unit = watched.shelf.at[A].unit
+    async with watched.follower:
+        await watched.until(lambda: not watched.follower._woken.is_set())
+        watched.there.clear()
+        watched.follower.wake()
+        await watched.until(lambda: unit.lost)
+        unit.refuses = True
+        watched.there.append(tape("1:0:0:0", 11, wwn=WWN))
+        watched.follower.wake()
+        await watched.until(lambda: unit.tried > 1)
+        unit.refuses = False
+        await watched.until(lambda: not unit.lost)
 
 
 async def test_a_lun_that_was_missing_from_the_start_comes_with_its_device() -> None:
@@ -250,6 +282,18 @@ async def test_a_rule_takes_no_address_that_is_spoken_for(caplog: pytest.LogCapt
     caplog.clear()
     await watched.look(TAPE, tape("2:0:0:0", 11, wwn=OTHER, sg=1))
     assert caplog.records == []
+
+
+async def test_of_a_device_that_has_come_back_no_rule_says_anything(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    watched = Watched(Rule("0:0:5:0", (("type", ("tape",)),), ("on-loss=offline",), "c.toml:9"))
+    await watched.look(TAPE)
+    await watched.look()
+    caplog.clear()
+    await watched.look(tape("7:0:0:0", 20, wwn=WWN))
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+    assert watched.said()[-1] == "DEVICE_RETURNED 0:0:5:0 7:0:0:0"
 
 
 async def test_two_paths_to_one_device_are_named_by_their_addresses() -> None:
