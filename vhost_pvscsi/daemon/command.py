@@ -124,8 +124,8 @@ def _read_with(
     multiple=True,
     help="""Attach PDEV at the virtual address VDEV (host:channel:target:lun). Repeatable.
     PDEV is an image file, a block device, tape:FILE, ram:SIZE, null:SIZE, or a SCSI device of
-    the host: h:c:t:l, wwn:NAA, serial:TEXT, /dev/sgN, /dev/nstN, ... (docs/devices.md). Options: ro,
-    block-size=512|1024|2048|4096, cache=none|writeback|writethrough|directsync,
+    the host: h:c:t:l, wwn:NAA, serial:TEXT, /dev/sgN, /dev/nstN, ... (docs/devices.md).
+    Options: ro, block-size=512|1024|2048|4096, cache=none|writeback|writethrough|directsync,
     serial=TEXT, wwn=NAA, share=on (one unit at several addresses), lock=off,
     rotational=on, removable=on, vendor=TEXT, product=TEXT, revision=TEXT, hide=serial|wwn
     (names that the guest is not told), max-transfer=SIZE, deny=COMMAND and allow=COMMAND
@@ -134,8 +134,9 @@ def _read_with(
     on-loss=offline|remove (what becomes of the LUN when its device goes away),
     timeout=SECONDS (how long a forwarded command may take), reset=off|lun (what a reset by
     the guest does to a forwarded device), identity=host|own (whose names that has),
-    latency=TIME (of ram: and null:), capacity=SIZE and create=on (of tape:), fault=RULE (a command that fails or hangs, for tests;
-    repeatable), fault-file=PATH. A comma in a path is written twice.""",
+    latency=TIME (of ram: and null:), capacity=SIZE and create=on (of tape:),
+    fault=RULE (a command that fails or hangs, for tests; repeatable), fault-file=PATH.
+    A comma in a path is written twice.""",
 )
 @click.option(
     "--control",

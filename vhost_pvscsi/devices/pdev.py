@@ -186,7 +186,7 @@ _ONLY_FOR = {
         _DISKS | {Kind.TAPE},
         "emulated units: guests of one device cannot be kept apart yet",
     ),
-    "block-size": (_DISKS, "emulated disks, other devices have their own"),
+    "block-size": (_DISKS, "emulated disks, a forwarded device has its own"),
     "rotational": (_DISKS, "emulated disks"),
     "removable": (_DISKS, "emulated disks"),
     "max-transfer": (_DISKS | {Kind.DEVICE}, "disks"),
