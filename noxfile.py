@@ -35,6 +35,9 @@ NO_BLOCKS = tuple(
         "vhost_user_malformed",
     )
 )
+#: Two processors are kept busy by two tests at a time: each waits for guests and daemons. What
+#: shares a boot stays together (tests/conftest.py).
+PARALLEL = ("-n", "2", "--dist", "loadgroup")
 ENGINE = ("--manifest-path", "engine/Cargo.toml", "--workspace")
 
 
@@ -95,7 +98,7 @@ def rust(session: nox.Session) -> None:
 @nox.session
 def unit(session: nox.Session) -> None:
     """Python's unit tests."""
-    tool(session, "pytest", "-q", "tests/unit", *session.posargs)
+    tool(session, "pytest", "-q", *PARALLEL, "tests/unit", *session.posargs)
 
 
 @nox.session
@@ -104,10 +107,10 @@ def integration(session: nox.Session) -> None:
     maturin(session)
     cargo(session, "build", *ENGINE, "--exclude", "vhost-pvscsi-bindings", "--release", "--quiet")
     places = ("tests/integration", "tests/bench")
-    tool(session, "pytest", "-q", *places, "-m", "not long", *session.posargs)
+    tool(session, "pytest", "-q", *PARALLEL, *places, "-m", "not long", *session.posargs)
     # Once more where the kernel gives no io_uring, as in many a container: what moves blocks.
     denied = ("--deny-io-uring", "-m", "not long", *(f"--ignore={name}" for name in NO_BLOCKS))
-    tool(session, "pytest", "-q", "tests/integration", *denied, *session.posargs)
+    tool(session, "pytest", "-q", *PARALLEL, "tests/integration", *denied, *session.posargs)
 
 
 @nox.session
@@ -115,13 +118,13 @@ def guest(session: nox.Session) -> None:
     """Guests under QEMU."""
     maturin(session)
     # What takes longest is said: all of CI shall stay under 25 minutes.
-    often = ("-q", "--durations=12", "-m", "not long and not xen")
+    often = ("-q", "--durations=12", *PARALLEL, "-m", "not long")
     tool(session, "pytest", *often, "tests/guest", *session.posargs)
 
 
 @nox.session
 def xen(session: nox.Session) -> None:
-    """Guests of emulated Xen, in a guest that has KVM. Not in CI yet: see docs/rig.md."""
+    """Of the guests those of emulated Xen only, in a guest that has KVM."""
     maturin(session)
     tool(session, "pytest", "-q", "tests/guest", "-m", "xen and not long", *session.posargs)
 
