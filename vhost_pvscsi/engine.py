@@ -9,16 +9,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import _engine
-from .errors import ProtocolError, RingError
+from .errors import RingError
 from .scsi.request import Reply, Request, Service, Status, TaskAttribute
+from .session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
     from .medium import Medium
-    from .rings import PvscsiSetup, RingSetup
     from .sg import Device, DeviceSpec
-    from .wire.vhost_user import MemoryRegion
 
 log = logging.getLogger(__name__)
 
@@ -382,7 +381,7 @@ class Host:
 
     def add_session(self) -> Session:
         """The engine's side of a front-end that has just connected."""
-        return Session(self.engine, self._core, self._core.add_session(self.id))
+        return Session(self._core, self._core.add_session(self.id), self.engine.done)
 
 
 class Gate:
@@ -415,113 +414,3 @@ class Gate:
 
 def _gate_bits(reason: GateReason, reads: bool, writes: bool) -> int:
     return (1 << reason if reads else 0) | (1 << (reason + 16) if writes else 0)
-
-
-class Session:
-    """The engine's side of one front-end: its memory and its rings."""
-
-    def __init__(self, engine: Engine, core: _engine.Engine, id_: int) -> None:
-        self.id = id_
-        self._engine = engine
-        self._core = core
-
-    async def set_memory(self, regions: Sequence[tuple[MemoryRegion, int]]) -> None:
-        """Replace guest memory by these regions, each with its descriptor (kept by the caller).
-
-        Returns when nothing touches the old memory any more.
-
-        Raises:
-            ProtocolError: a region is empty, wraps, overlaps, lies about its size or cannot
-                be mapped.
-        """
-        rows = [(r.guest_address, r.size, r.user_address, r.offset, fd) for r, fd in regions]
-        try:
-            ticket = self._core.set_memory(self.id, rows)
-        except (ValueError, OSError) as error:
-            raise ProtocolError(f"memory table: {error}") from error
-        await self._engine.done(ticket)
-
-    async def start_ring(self, ring: RingSetup) -> None:
-        """Start a ring, enabled.
-
-        Raises:
-            ProtocolError: size, alignment or an address is not possible.
-        """
-        try:
-            ticket = self._core.start_ring(
-                self.id,
-                ring.index,
-                ring.kind,
-                ring.size,
-                ring.descriptor,
-                ring.available,
-                ring.used,
-                ring.base,
-                ring.event_idx,
-                ring.indirect,
-                ring.kick_fd,
-                ring.call_fd,
-            )
-        except (ValueError, OSError) as error:
-            raise ProtocolError(f"ring {ring.index}: {error}") from error
-        await self._engine.done(ticket)
-
-    async def start_pvscsi(self, ring: PvscsiSetup) -> None:
-        """Start a pvSCSI ring as ring 0, enabled.
-
-        Raises:
-            ProtocolError: what the front-end shared cannot be used.
-            RingError: what the guest gave cannot be a ring.
-        """
-        table, area = ring.table, ring.area
-        try:
-            ticket = self._core.start_pvscsi(
-                self.id,
-                ring.granted,
-                ring.place,
-                (table.fd, table.offset, table.size, ring.domain) if table else None,
-                (area.fd, area.offset, area.size) if area else None,
-                ring.segments,
-                ring.kick_fd,
-                ring.call_fd,
-            )
-        except (ValueError, OSError, OverflowError) as error:
-            raise ProtocolError(f"pvSCSI ring: {error}") from error
-        except RuntimeError as error:
-            raise RingError(f"pvSCSI ring: {error}") from error
-        await self._engine.done(ticket)
-
-    async def set_enabled(self, index: int, enabled: bool) -> None:
-        """A disabled ring keeps its place but is not drained."""
-        await self._engine.done(self._core.set_enabled(self.id, index, enabled))
-
-    def set_call(self, index: int, call_fd: int) -> None:
-        """Change where a running ring's guest is notified; -1: nowhere.
-
-        Raises:
-            ProtocolError: the descriptor is no eventfd.
-        """
-        try:
-            self._core.set_call(self.id, index, call_fd)
-        except (ValueError, OSError) as error:
-            raise ProtocolError(f"ring {index}: {error}") from error
-
-    async def stop_ring(self, index: int) -> int:
-        """Take no more, let all that was taken end; the next available index."""
-        return await self._engine.done(self._core.stop_ring(self.id, index))
-
-    async def push_event(self, index: int, data: bytes) -> bool:
-        """Fill one buffer of an event ring, waiting until the guest puts one there.
-
-        False where it was not told: the ring stops or is broken, another event waits there, or
-        the buffer is shorter than the event.
-        """
-        return bool(await self._engine.done(self._core.push_event(self.id, index, data)))
-
-    def complete_control(self, token: int, data: bytes) -> None:
-        """Answer a request of a control ring."""
-        self._core.complete_control(token, data)
-
-    async def close(self) -> None:
-        """Stop every ring and unmap the memory."""
-        await self._engine.done(self._core.end_session(self.id))

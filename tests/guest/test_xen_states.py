@@ -8,10 +8,11 @@ import pytest
 
 from tests.harness import disks
 from tests.harness.xen_daemon import IMAGE, PATIENCE, OuterDaemon
-from tests.harness.xen_view import check_io, until, wait_for_luns
+from tests.harness.xen_view import check_io, has_disk, until, wait_for_luns
 
 if TYPE_CHECKING:
     from tests.harness.inner_guest import InnerGuest
+    from tests.harness.nested import OuterHost
 
 pytestmark = [pytest.mark.guest, pytest.mark.xen, pytest.mark.xdist_group("xen")]
 
@@ -82,8 +83,29 @@ def test_the_device_is_unplugged_and_plugged(xen_guest: InnerGuest) -> None:
     check_io(xen_guest)
 
 
-@pytest.mark.parametrize("from_inside", [False, True])
-def test_the_guest_reboots(xen_guest: InnerGuest, from_inside: bool) -> None:
-    xen_guest.reboot(from_inside=from_inside)
+@pytest.mark.parametrize("command", [None, "reboot -f"])
+def test_the_guest_reboots(xen_guest: InnerGuest, command: str | None) -> None:
+    xen_guest.reboot(command=command)
+    wait_for_luns(xen_guest)
+    check_io(xen_guest)
+
+
+def test_the_guest_starts_another_kernel(
+    xen_guest: InnerGuest, xen_host: OuterHost, xen_backend: OuterDaemon
+) -> None:
+    """With kexec nobody resets the device: the new kernel finds it as the old one left it."""
+    image = xen_guest.spec.image
+    assert image is not None
+    names = {"kernel": image.kernel, "initrd": image.initramfs}
+    for target, (name, path) in enumerate(names.items(), 20):
+        # A disk is whole blocks; what follows a kernel or an archive does no harm.
+        xen_host.check(f"cp {path} /run/{name}; truncate -s %4096 /run/{name}")
+        xen_backend.tell("scsi-attach", f"/run/{name},ro", f"0:0:{target}:0")
+        until(xen_guest, has_disk(target))
+        node = disks.find(xen_guest, target).node
+        xen_guest.console.check(f"dd if={node} of=/tmp/{name} bs=64k", timeout=PATIENCE)
+    load = "kexec --load /tmp/kernel --initrd=/tmp/initrd --reuse-cmdline"
+    xen_guest.console.check(load, timeout=PATIENCE)
+    xen_guest.reboot(command="kexec --exec")
     wait_for_luns(xen_guest)
     check_io(xen_guest)

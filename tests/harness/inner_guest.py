@@ -94,18 +94,21 @@ class InnerGuest:
         self.boot_seconds = time.monotonic() - began
         return self
 
-    def reboot(self, *, from_inside: bool = False, timeout: float = _BOOT_TIMEOUT) -> None:
-        """Reset the guest, QEMU stays; wait until it takes commands again."""
+    def reboot(self, *, command: str | None = None, timeout: float = _BOOT_TIMEOUT) -> None:
+        """Reset the guest, or have it start anew by a command; QEMU stays.
+
+        Returns when it takes commands again.
+        """
         before = self._boot_id
         self.qmp.execute("set-action", reboot="reset")
-        if from_inside:
-            self.console.send("reboot -f")
+        if command:
+            self.console.send(command)
         else:
             self.qmp.execute("system_reset")
         self._boot_id = self.console.wait_ready(timeout=timeout)
         self.qmp.execute("set-action", reboot="shutdown")
         if self._boot_id == before:
-            raise GuestLostError("the guest did not reboot")
+            raise GuestLostError("the guest did not start anew")
 
     def log(self) -> str:
         """Return what its QEMU has written."""

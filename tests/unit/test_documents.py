@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import vhost_pvscsi.session
 import vhost_pvscsi.sg
 
 ROOT = Path(__file__).parents[2]
@@ -98,14 +99,16 @@ def imported(path: Path) -> set[str]:
     return {part for name in names for part in name.split(".")}
 
 
-def test_the_compiled_module_has_two_importers_and_one_that_knows_its_types() -> None:
+def test_the_compiled_module_has_two_importers_and_two_that_know_its_types() -> None:
     importers = [
         str(path.relative_to(ROOT))
         for path in (ROOT / "vhost_pvscsi").rglob("*.py")
         if "_engine" in imported(path)
     ]
-    assert sorted(importers) == [f"vhost_pvscsi/{name}.py" for name in ("engine", "medium", "sg")]
-    assert not hasattr(vhost_pvscsi.sg, "_engine")
+    names = ("engine", "medium", "session", "sg")
+    assert sorted(importers) == [f"vhost_pvscsi/{name}.py" for name in names]
+    for module in (vhost_pvscsi.session, vhost_pvscsi.sg):
+        assert not hasattr(module, "_engine")
 
 
 def test_every_fault_of_a_ring_is_on_the_page() -> None:
