@@ -5,12 +5,12 @@ The host is a guest (tests/harness/scsi_host.py); back-end and front-end run in 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.harness import inside
+from tests.harness.forwarding import Forwarding
 from tests.harness.frontend import (
     ABORTED,
     BAD_TARGET,
@@ -36,69 +36,6 @@ DISK, CD, SIMULATED, TAPE, DELETED = range(5)  # targets
 CARRIED = 128 << 10
 
 ABORT_TASK, LOGICAL_UNIT_RESET = 0, 5  # task management functions
-
-
-@dataclass(slots=True)
-class Forwarding:
-    """The host, the back-end, and where each device is."""
-
-    host: ScsiHost
-    daemon: ScsiDaemon
-    addresses: dict[int, str]  #: by target: h:c:t:l
-    nodes: dict[int, str]  #: by target: SG nodes
-
-    def ask(
-        self, target: int, cdb: str, *, data_out: bytes = b"", data_in: int = 0, piece: int = 0
-    ) -> Response:
-        """Send a command through the back-end; the CDB in hexadecimal digits."""
-        return self.host.inside.call(
-            inside.scsi,
-            target,
-            0,
-            bytes.fromhex(cdb),
-            data_out=data_out,
-            data_in=data_in,
-            piece=piece,
-        )
-
-    def direct(
-        self, target: int, cdb: str, *, data_out: bytes = b"", data_in: int = 0
-    ) -> inside.Direct:
-        """Send a command to the device itself."""
-        return self.host.inside.call(
-            inside.direct,
-            self.nodes[target],
-            bytes.fromhex(cdb),
-            data_out=data_out,
-            data_in=data_in,
-        )
-
-    def submit(self, target: int, cdb: str, *, tag: int, data_in: int = 0) -> None:
-        """Send a command and do not wait for its end."""
-        self.host.inside.call(
-            inside.submit, target, 0, bytes.fromhex(cdb), data_in=data_in, tag=tag
-        )
-
-    def wait(self, tag: int) -> Response:
-        """Wait for its end."""
-        return self.host.inside.call(inside.wait, tag)
-
-    def is_done(self, tag: int) -> bool:
-        """Whether it has come."""
-        return self.host.inside.call(inside.is_done, tag)
-
-    def tmf(self, function: int, target: int, tag: int = 0) -> int:
-        """Ask for task management."""
-        return self.host.inside.call(inside.tmf, function, target, 0, tag)
-
-    def connect(self) -> None:
-        """Connect the front-end, and hear what there is to hear at first."""
-        self.host.inside.call(inside.connect, str(SOCKET))
-        for target in self.nodes:
-            for _ in range(6):
-                if self.ask(target, "00" * 6).status == GOOD:
-                    break
-
 
 #: A tape is asked without us, too, as nobody should where its data counts.
 OPTIONS = {SIMULATED: ",timeout=2s", TAPE: ",lock=off", DELETED: ",reset=lun,identity=own,ro"}
