@@ -35,9 +35,9 @@ NO_BLOCKS = tuple(
         "vhost_user_malformed",
     )
 )
-#: Two processors are kept busy by two tests at a time: each waits for guests and daemons. What
-#: shares a boot stays together (tests/conftest.py).
-PARALLEL = ("-n", "2", "--dist", "loadgroup")
+#: Two processors are kept busy by two tests at a time: each waits for guests and daemons. The tests
+#: of a module stay together, for they share a boot.
+PARALLEL = ("-n", "2", "--dist", "loadfile")
 ENGINE = ("--manifest-path", "engine/Cargo.toml", "--workspace")
 
 

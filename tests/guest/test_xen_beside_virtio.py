@@ -12,7 +12,7 @@ from tests.harness.xen_daemon import IMAGE, LUNS, PATIENCE
 if TYPE_CHECKING:
     from tests.harness.inner_guest import InnerGuest
 
-pytestmark = [pytest.mark.guest, pytest.mark.xen, pytest.mark.xdist_group("xen")]
+pytestmark = [pytest.mark.guest, pytest.mark.xen]
 
 WHO = ("sg_inq", "sg_vpd --page=di")
 #: What one unit is asked. Not VPD B0h, where pvSCSI guests are told of shorter transfers.

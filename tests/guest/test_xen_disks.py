@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.harness.inner_guest import InnerGuest
     from tests.harness.nested import OuterHost
 
-pytestmark = [pytest.mark.guest, pytest.mark.xen, pytest.mark.xdist_group("xen")]
+pytestmark = [pytest.mark.guest, pytest.mark.xen]
 
 #: Attaches and detaches a LUN, so many times, over the control socket. One program does it all:
 #: the start of our own takes ten seconds there.

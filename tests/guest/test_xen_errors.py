@@ -12,7 +12,7 @@ from tests.harness.xen_daemon import BAD, BAD_BLOCK, HANGING, HUNG_BLOCK, SHORT_
 if TYPE_CHECKING:
     from tests.harness.inner_guest import InnerGuest
 
-pytestmark = [pytest.mark.guest, pytest.mark.xen, pytest.mark.xdist_group("xen")]
+pytestmark = [pytest.mark.guest, pytest.mark.xen]
 
 
 def test_a_medium_error_comes_with_its_sense_data(xen_guest: InnerGuest) -> None:

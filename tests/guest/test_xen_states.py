@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.harness.inner_guest import InnerGuest
     from tests.harness.nested import OuterHost
 
-pytestmark = [pytest.mark.guest, pytest.mark.xen, pytest.mark.xdist_group("xen")]
+pytestmark = [pytest.mark.guest, pytest.mark.xen]
 
 UNBIND = "echo vscsi-0 >/sys/bus/xen/drivers/vscsi/unbind"
 BIND = "echo vscsi-0 >/sys/bus/xen/drivers/vscsi/bind"

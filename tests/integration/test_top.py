@@ -23,12 +23,15 @@ if TYPE_CHECKING:
     from .conftest import MakeDaemon
 
 WAIT = 30.0
+SIZES = ("COLUMNS", "LINES")
 
 
 @pytest.fixture
 def environment(folder: Path) -> dict[str, str]:
+    # Sizes that pytest's processes say they have are not that of a terminal of the test's own.
+    inherited = {name: value for name, value in os.environ.items() if name not in SIZES}
     return {
-        **os.environ,
+        **inherited,
         "VHOST_PVSCSI_CONTROL": str(folder / "control"),
         "TERM": "xterm-256color",
         "LC_ALL": "C.UTF-8",

@@ -69,8 +69,6 @@ fn rig(translated: bool) -> Rig {
         lun: 0,
         mapping: 1,
         medium: Some(Arc::new(Medium::ram(SIZE, 512, false, Duration::ZERO).unwrap())),
-        device: None,
-        copied: OpcodeSet::default(),
         short_road: OpcodeSet::new(&COMMANDS.map(|row| row.opcode)),
     };
     wait_done(&engine, engine.change_map(host, 1, vec![row], &[]).unwrap());

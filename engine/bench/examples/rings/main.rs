@@ -171,8 +171,6 @@ impl Rig {
             lun: 0,
             mapping: 1,
             medium: Some(Arc::new(Medium::null(1 << 30, 512, false, Duration::ZERO)?)),
-            device: None,
-            copied: OpcodeSet::default(),
             short_road: OpcodeSet::new(&COMMANDS.map(|row| row.opcode)),
             protected: false,
         };
