@@ -58,7 +58,7 @@ def test_requests_in_flight_outlive_the_back_end(
     node = disks.find(xen_guest, IMAGE).node
     # Its own file tells its end: the console is needed meanwhile.
     xen_guest.console.check(
-        f"(fio --name=v --filename={node} --rw=randwrite --bs=4k --size=4m --direct=1"
+        f"(fio --name=v --filename={node} --rw=randwrite --bs=4k --size=32m --direct=1"
         " --ioengine=io_uring --iodepth=16 --verify=crc32c --do_verify=1 --verify_fatal=1"
         " >/tmp/fio 2>&1; echo $? >/tmp/ended) >/dev/null 2>&1 &"
     )
@@ -90,6 +90,7 @@ def test_the_guest_reboots(xen_guest: InnerGuest, command: str | None) -> None:
     check_io(xen_guest)
 
 
+@pytest.mark.long
 def test_the_guest_starts_another_kernel(
     xen_guest: InnerGuest, xen_host: OuterHost, xen_backend: OuterDaemon
 ) -> None:
@@ -104,6 +105,7 @@ def test_the_guest_starts_another_kernel(
         until(xen_guest, has_disk(target))
         node = disks.find(xen_guest, target).node
         xen_guest.console.check(f"dd if={node} of=/tmp/{name} bs=64k", timeout=PATIENCE)
+        xen_backend.tell("scsi-detach", f"0:0:{target}:0")
     load = "kexec --load /tmp/kernel --initrd=/tmp/initrd --reuse-cmdline"
     xen_guest.console.check(load, timeout=PATIENCE)
     xen_guest.reboot(command="kexec --exec")
