@@ -220,7 +220,8 @@ impl Worker {
 fn next_piece(slot: &Slot, device: &Device) -> Option<([u8; CDB_MAX], u64)> {
     let total = slot.transfer.done + slot.transfer.left;
     let limit = device.max_transfer.min(listed(slot));
-    if total <= limit {
+    // What was begun in pieces ends in pieces, even where its rest would be carried.
+    if slot.transfer.done == 0 && total <= limit {
         return Some((slot.cdb, total));
     }
     if slot.bounce.is_some() {
