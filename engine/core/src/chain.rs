@@ -197,6 +197,25 @@ impl Default for Chain {
 }
 
 impl Chain {
+    /// The data buffer of a command: data-out if it writes, else data-in.
+    #[must_use]
+    pub fn data(&self, write: bool) -> &Buffers {
+        if write {
+            &self.data_out
+        } else {
+            &self.data_in
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn data_mut(&mut self, write: bool) -> &mut Buffers {
+        if write {
+            &mut self.data_out
+        } else {
+            &mut self.data_in
+        }
+    }
+
     /// Forget everything; the room stays.
     pub fn clear(&mut self) {
         self.request.clear();

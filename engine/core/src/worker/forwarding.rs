@@ -183,7 +183,7 @@ impl Worker {
             && outcome.transferred == piece;
         slot.transfer.moved(outcome.transferred);
         if whole && slot.transfer.left > 0 && slot.mark.is_none() {
-            advance(slot, piece);
+            slot.chain.data_mut(slot.transfer.write).advance(piece);
             self.send(id, queue, slot_id);
             return;
         }
@@ -232,27 +232,11 @@ fn next_piece(slot: &Slot, device: &Device) -> Option<([u8; CDB_MAX], u64)> {
 
 /// Bytes of as many buffers as a scatter list may have.
 fn listed(slot: &Slot) -> u64 {
-    let parts = parts(slot);
+    let parts = slot.chain.data(slot.transfer.write).parts();
     if slot.bounce.is_some() || parts.len() <= MAX_PARTS {
         return u64::MAX;
     }
     parts[..MAX_PARTS].iter().map(|part| part.iov_len as u64).sum()
-}
-
-fn parts(slot: &Slot) -> &[iovec] {
-    if slot.transfer.write {
-        slot.chain.data_out.parts()
-    } else {
-        slot.chain.data_in.parts()
-    }
-}
-
-fn advance(slot: &mut Slot, count: u64) {
-    if slot.transfer.write {
-        slot.chain.data_out.advance(count);
-    } else {
-        slot.chain.data_in.advance(count);
-    }
 }
 
 /// Send a command by the descriptor with most room, or have it wait; which descriptor it was.
@@ -279,7 +263,7 @@ fn hand_over(
         write: slot.transfer.write,
         parts: match &ours {
             Some(ours) => ours,
-            None => parts(slot),
+            None => slot.chain.data(slot.transfer.write).parts(),
         },
         // At most `max_transfer`, which is 32 bits wide.
         length: length as u32,

@@ -144,8 +144,7 @@ impl Worker {
         let slot = &mut queue.slots[slot_id];
         while slot.transfer.left > 0 {
             let moving = &mut slot.transfer;
-            let buffers =
-                if moving.write { &mut slot.chain.data_out } else { &mut slot.chain.data_in };
+            let buffers = slot.chain.data_mut(moving.write);
             if !buffers.aligned(file.alignment) {
                 add(&queue.counters.bounced, 1);
                 let work = Slow::Transfer(*moving);
@@ -188,8 +187,7 @@ impl Worker {
         match &mut self.uring {
             Some(uring) if uring.has_room() => {
                 slot.holder = Holder::Kernel;
-                let buffers = if work.write { &slot.chain.data_out } else { &slot.chain.data_in };
-                uring.transfer(fd, buffers, work, token);
+                uring.transfer(fd, slot.chain.data(work.write), work, token);
             }
             _ => self.defer_to_pool(id, queue, slot_id, Slow::Transfer(work)),
         }
@@ -213,7 +211,7 @@ impl Worker {
             Slow::Tape { .. } => slot.access == Some(Access::Read),
             _ => false,
         };
-        let buffers = if reading { &slot.chain.data_in } else { &slot.chain.data_out };
+        let buffers = slot.chain.data(!reading);
         let job = Job {
             token,
             work,
@@ -359,7 +357,8 @@ impl Worker {
     }
 }
 
-/// Whether what is there keeps blocks: a READ or WRITE may be done again.
+/// Whether what is there keeps blocks: a READ or WRITE may be done again. On a tape it would be done
+/// elsewhere.
 fn keeps_blocks(entry: &Arc<Entry>) -> bool {
     entry.medium.as_ref().is_some_and(|medium| medium.drive().is_none())
         || entry.device.as_ref().is_some_and(|device| device.block_size > 0)
@@ -390,7 +389,7 @@ fn fetched(slot: &mut Slot, outcome: &Outcome) -> Box<[u8]> {
 /// Operation code of COMPARE AND WRITE: what it finds the second time is what it wrote.
 const COMPARE_AND_WRITE: u8 = 0x89;
 
-/// Whether a command may be done twice without harm. None of a tape may: it would be done elsewhere.
+/// Whether a command may be done twice without harm.
 fn repeats(slot: &Slot) -> bool {
     slot.cdb[0] != COMPARE_AND_WRITE && slot.access.is_some()
 }
@@ -399,7 +398,6 @@ fn moved_on(slot: &mut Slot, moved: u64) {
     let moving = &mut slot.transfer;
     moving.moved(moved);
     if moving.left > 0 {
-        let buffers = if moving.write { &mut slot.chain.data_out } else { &mut slot.chain.data_in };
-        buffers.advance(moved);
+        slot.chain.data_mut(moving.write).advance(moved);
     }
 }

@@ -138,7 +138,7 @@ impl Pages {
             Direction::None if list.is_empty() => return Ok(()),
             Direction::None => return Err(Wrong),
         };
-        let buffers = if to_device { &mut slot.chain.data_out } else { &mut slot.chain.data_in };
+        let buffers = slot.chain.data_mut(to_device);
         let pins = &mut self.pins[entry];
         pins.write = !to_device;
         self.grants.pin_all(memory, list, pins.write, &mut pins.references, buffers)?;
