@@ -218,8 +218,6 @@ class TapeImage:
 
         Raises OSError.
         """
-    def verify(self) -> int | None:
-        """Read it from the beginning; where it ends early, None if it does not. Raises OSError."""
 
 @final
 class Device:

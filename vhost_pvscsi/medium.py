@@ -253,15 +253,6 @@ class TapeImage:
         with _translated():
             return self._handle.objects(first, limit)
 
-    def verify(self) -> int | None:
-        """Read it from the beginning; where it ends early, None if it does not.
-
-        Raises:
-            DeviceError: it cannot be read.
-        """
-        with _translated():
-            return self._handle.verify()
-
 
 @contextlib.contextmanager
 def _translated() -> Iterator[None]:

@@ -14,7 +14,6 @@ use vhost_pvscsi_core::medium::Medium;
 use vhost_pvscsi_core::tape;
 use vhost_pvscsi_core::tape::drive::Drive;
 use vhost_pvscsi_core::tape::image::Image;
-use vhost_pvscsi_core::tape::scan::Ending;
 
 use crate::error::to_python;
 
@@ -200,11 +199,5 @@ impl PyTapeImage {
     fn objects(&self, py: Python<'_>, first: u64, limit: usize) -> PyResult<Vec<(u64, i64, bool)>> {
         let source = |source| to_python(Error::Io { context: "read the tape image", source });
         py.detach(|| self.0.objects(first, limit)).map_err(source)
-    }
-
-    fn verify(&self, py: Python<'_>) -> PyResult<Option<u64>> {
-        let source = |source| to_python(Error::Io { context: "read the tape image", source });
-        let (ending, at) = py.detach(|| self.0.verify()).map_err(source)?;
-        Ok((ending != Ending::Whole).then_some(at))
     }
 }

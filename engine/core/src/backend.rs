@@ -181,6 +181,25 @@ impl FileStore {
         Ok(done)
     }
 
+    /// Write all of `from` at byte `offset`, waiting as long as it takes.
+    ///
+    /// # Errors
+    /// What the kernel says; ENOSPC where it takes no more. Some of it may have been written.
+    pub fn put(&self, offset: u64, from: &[u8]) -> std::io::Result<()> {
+        let mut done = 0;
+        while done < from.len() {
+            let rest = &from[done..];
+            // The kernel only reads it.
+            let part = [iovec { iov_base: rest.as_ptr().cast_mut().cast(), iov_len: rest.len() }];
+            // At most the length of `rest`.
+            match vectored(self.raw(), &part, offset + done as u64, 0, true)? as usize {
+                0 => return Err(std::io::Error::from_raw_os_error(libc::ENOSPC)),
+                moved => done += moved,
+            }
+        }
+        Ok(())
+    }
+
     /// Make everything written stable.
     ///
     /// # Errors

@@ -159,6 +159,9 @@ impl Image {
     /// # Errors
     /// What the kernel says.
     pub fn open_at(&mut self, place: Place) -> std::io::Result<()> {
+        if self.is_open_at(place) {
+            return Ok(());
+        }
         if !self.changing {
             if let Some(beside) = &self.sidecar {
                 sidecar::distrust(beside)?;
@@ -195,17 +198,11 @@ impl Image {
         while done < total {
             let piece = (total - done).min(ZEROS as u64);
             // At most ZEROS.
-            let part = [libc::iovec {
-                iov_base: zeros.as_ptr().cast_mut().cast(),
-                iov_len: piece as usize,
-            }];
-            match self.file.blocking(&part, at + done, true, false) {
-                Ok(moved) if moved > 0 => done += moved,
-                Ok(_) => return Err(self.forget_tail(libc::ENOSPC)),
-                Err(error) => {
-                    return Err(self.forget_tail(error.raw_os_error().unwrap_or(libc::EIO)))
-                }
+            if let Err(error) = self.file.put(at + done, &zeros[..piece as usize]) {
+                self.forget_tail();
+                return Err(error);
             }
+            done += piece;
         }
         self.index.push_marks(at, count);
         self.size = self.end().offset;
@@ -214,12 +211,11 @@ impl Image {
     }
 
     /// Take away what a write that failed has left behind the end of data.
-    pub fn forget_tail(&mut self, errno: i32) -> std::io::Error {
+    pub fn forget_tail(&mut self) {
         // Where this fails too, what is left is cut when the image is loaded, or written over.
         if self.file.set_length(self.end().offset).is_ok() {
             self.size = self.end().offset;
         }
-        std::io::Error::from_raw_os_error(errno)
     }
 
     /// Make everything stable.
@@ -277,14 +273,6 @@ impl Image {
             place = Place { object: place.object + 1, offset: next };
         }
         Ok(found)
-    }
-
-    /// Read all of it again, as if nothing was known of it; how it ends, and where.
-    ///
-    /// # Errors
-    /// What the kernel says.
-    pub fn verify(&self) -> std::io::Result<(Ending, u64)> {
-        scan(&self.file, self.size, &mut Index::default(), false)
     }
 }
 

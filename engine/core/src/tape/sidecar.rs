@@ -130,7 +130,7 @@ pub fn write(file: &FileStore, image: &FileStore, index: &Index) -> std::io::Res
     words.push(checksum(&words));
     let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
     file.set_length(0)?;
-    put(file, &bytes)
+    file.put(0, &bytes)
 }
 
 /// Say that the image is about to be changed, so that nobody believes the index.
@@ -141,28 +141,7 @@ pub fn distrust(file: &FileStore) -> std::io::Result<()> {
     let words = [MAGIC, 0, 0, 0, 0, 0, 0, 0, 0];
     let bytes: Vec<u8> = words.iter().flat_map(|word: &u64| word.to_le_bytes()).collect();
     file.set_length(0)?;
-    put(file, &bytes)?;
+    file.put(0, &bytes)?;
     // Before the image is changed: a power failure must not bring back what it said before.
     file.flush()
-}
-
-fn put(file: &FileStore, bytes: &[u8]) -> std::io::Result<()> {
-    let mut done = 0;
-    while done < bytes.len() {
-        let rest = &bytes[done..];
-        // SAFETY: the buffer is a slice of ours; the offset is its length at most.
-        let moved =
-            unsafe { libc::pwrite(file.raw(), rest.as_ptr().cast(), rest.len(), done as i64) };
-        match usize::try_from(moved) {
-            Ok(0) => return Err(std::io::Error::from_raw_os_error(libc::ENOSPC)),
-            Ok(moved) => done += moved,
-            Err(_) => {
-                let error = std::io::Error::last_os_error();
-                if error.kind() != std::io::ErrorKind::Interrupted {
-                    return Err(error);
-                }
-            }
-        }
-    }
-    Ok(())
 }

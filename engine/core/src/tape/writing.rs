@@ -6,6 +6,7 @@ use super::answers;
 use super::drive::{Tape, MAX_BLOCK};
 use super::format::{extent, WORD};
 use super::moving::{append, blocks_of, needs, INLINE};
+use crate::backend::FileStore;
 use crate::cdb::invalid_field;
 use crate::chain::Buffers;
 use crate::outcome::{Outcome, Service};
@@ -127,26 +128,28 @@ pub fn write(
 }
 
 fn write_block(tape: &mut Tape, data: &Buffers, length: u32) -> std::io::Result<()> {
-    if !tape.image.is_open_at(tape.place) {
-        tape.image.open_at(tape.place)?;
-    }
+    tape.image.open_at(tape.place)?;
     let mut frame = Frame::new(length);
     let mut list = Buffers::with_capacity(data.parts().len() + 2);
     frame.list(&mut list, data, length);
-    let mut offset = tape.place.offset;
+    if let Err(error) = write_list(&tape.image.file, list, tape.place.offset) {
+        tape.image.forget_tail();
+        return Err(error);
+    }
+    wrote(tape, length);
+    Ok(())
+}
+
+fn write_list(file: &FileStore, mut list: Buffers, mut offset: u64) -> std::io::Result<()> {
     while list.length() > 0 {
-        match tape.image.file.blocking(list.parts(), offset, true, false) {
-            Ok(moved) if moved > 0 => {
+        match file.blocking(list.parts(), offset, true, false)? {
+            0 => return Err(std::io::Error::from_raw_os_error(libc::ENOSPC)),
+            moved => {
                 list.advance(moved);
                 offset += moved;
             }
-            Ok(_) => return Err(tape.image.forget_tail(libc::ENOSPC)),
-            Err(error) => {
-                return Err(tape.image.forget_tail(error.raw_os_error().unwrap_or(libc::EIO)))
-            }
         }
     }
-    wrote(tape, length);
     Ok(())
 }
 
@@ -178,9 +181,7 @@ fn write_marks(tape: &mut Tape, count: u64) -> std::io::Result<()> {
     if count == 0 {
         return Ok(());
     }
-    if !tape.image.is_open_at(tape.place) {
-        tape.image.open_at(tape.place)?;
-    }
+    tape.image.open_at(tape.place)?;
     tape.image.write_marks(count)?;
     tape.go(tape.image.end());
     Ok(())
