@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail so")]
 
+mod support;
+
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,15 +13,14 @@ use vhost_pvscsi_core::engine::{Engine, MapRow, Options, RingSpec};
 use vhost_pvscsi_core::gate;
 use vhost_pvscsi_core::mailbox::{Event, QueueKind, Selector};
 use vhost_pvscsi_core::map::OpcodeSet;
-use vhost_pvscsi_core::memory::RegionSpec;
 use vhost_pvscsi_core::mock::{DriverQueue, Layout, Segment, SharedMemory};
 use vhost_pvscsi_core::outcome::{Outcome, Service};
-use vhost_pvscsi_core::ring::split;
 use vhost_pvscsi_core::sg::header::{Header, DXFER_FROM_DEV, DXFER_NONE, DXFER_TO_DEV};
 use vhost_pvscsi_core::sg::{Device, DeviceSpec};
 use vmm_sys_util::eventfd::EventFd;
 
-const BASE: u64 = 0x1_0000_0000;
+use support::BASE;
+
 const SLOT: u64 = 0x1_0000;
 const BUFFERS: u64 = BASE + 0x10_0000;
 const DATA: u64 = 0x1000;
@@ -143,25 +144,8 @@ fn rig(with: With, prepare: impl FnOnce(&mut DriverQueue, &SharedMemory)) -> Rig
     wait_done(&engine, engine.change_map(host, 1, vec![row], &[]).unwrap());
     engine.open_gate(1, gate::NEW).unwrap();
     let session = engine.add_session(host).unwrap();
-    let region = RegionSpec {
-        guest: BASE,
-        size: memory.size() as u64,
-        user: memory.user_address(),
-        offset: 0,
-        fd: memory.file().as_raw_fd(),
-    };
-    wait_done(&engine, engine.set_memory(session, &[region]).unwrap());
-    let user = |guest: u64| guest - BASE + memory.user_address();
-    let place = driver.layout();
-    let layout = split::Layout {
-        size: place.size,
-        descriptor: user(place.descriptors),
-        available: user(place.available),
-        used: user(place.used),
-        base: with.base,
-        event_idx: true,
-        indirect: true,
-    };
+    wait_done(&engine, engine.set_memory(session, &[support::spec(&memory)]).unwrap());
+    let layout = support::layout(&driver, true, with.base);
     let (kick, call) = (EventFd::new(0).unwrap(), EventFd::new(0).unwrap());
     let (kick_fd, call_fd) = (kick.as_raw_fd(), call.as_raw_fd());
     let spec =

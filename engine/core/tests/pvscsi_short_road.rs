@@ -12,7 +12,7 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use counting::{allocations, this_is_the_driver, wait_done};
+use counting::{allocations, this_is_the_driver, wait_done, wait_for_call};
 use vhost_pvscsi_core::cdb::COMMANDS;
 use vhost_pvscsi_core::engine::{Engine, MapRow, Options, PvscsiSpec};
 use vhost_pvscsi_core::gate;
@@ -175,12 +175,7 @@ impl Rig {
                 ended += 1;
             }
             if self.ring.enable_call() && ended < sent {
-                let mut poll =
-                    libc::pollfd { fd: self.call.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-                // SAFETY: one valid pollfd.
-                if unsafe { libc::poll(&mut poll, 1, 1000) } == 1 {
-                    self.call.read().unwrap();
-                }
+                wait_for_call(&self.call);
             }
             assert!(Instant::now() < end, "waited 300 s for {count} requests, {ended} ended");
         }

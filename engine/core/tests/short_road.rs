@@ -8,12 +8,14 @@
 
 #[path = "support/counting.rs"]
 mod counting;
+mod support;
 
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use counting::{allocations, this_is_the_driver, wait_done};
+use counting::{allocations, this_is_the_driver, wait_done, wait_for_call};
+use support::BASE;
 use vhost_pvscsi_core::backend::FileOptions;
 use vhost_pvscsi_core::cdb::COMMANDS;
 use vhost_pvscsi_core::engine::{Engine, MapRow, Options, RingSpec};
@@ -21,12 +23,9 @@ use vhost_pvscsi_core::gate;
 use vhost_pvscsi_core::mailbox::QueueKind;
 use vhost_pvscsi_core::map::OpcodeSet;
 use vhost_pvscsi_core::medium::Medium;
-use vhost_pvscsi_core::memory::RegionSpec;
 use vhost_pvscsi_core::mock::{DriverQueue, Layout, Segment, SharedMemory};
-use vhost_pvscsi_core::ring::split;
 use vmm_sys_util::eventfd::EventFd;
 
-const BASE: u64 = 0x1_0000_0000;
 const DEPTH: u64 = 32;
 const SLOT: u64 = 0x4000;
 const BUFFERS: u64 = BASE + 0x10_0000;
@@ -62,25 +61,8 @@ fn rig(medium: Medium) -> Rig {
     wait_done(&engine, engine.change_map(host, 1, vec![row], &[]).unwrap());
     engine.open_gate(1, gate::NEW).unwrap();
     let session = engine.add_session(host).unwrap();
-    let region = RegionSpec {
-        guest: BASE,
-        size: memory.size() as u64,
-        user: memory.user_address(),
-        offset: 0,
-        fd: memory.file().as_raw_fd(),
-    };
-    wait_done(&engine, engine.set_memory(session, &[region]).unwrap());
-    let user = |guest: u64| guest - BASE + memory.user_address();
-    let place = driver.layout();
-    let layout = split::Layout {
-        size: place.size,
-        descriptor: user(place.descriptors),
-        available: user(place.available),
-        used: user(place.used),
-        base: 0,
-        event_idx: true,
-        indirect: true,
-    };
+    wait_done(&engine, engine.set_memory(session, &[support::spec(&memory)]).unwrap());
+    let layout = support::layout(&driver, true, 0);
     let (kick, call) = (EventFd::new(0).unwrap(), EventFd::new(0).unwrap());
     let spec = RingSpec {
         index: 2,
@@ -143,12 +125,7 @@ impl Rig {
                 ended += 1;
             }
             if self.driver.enable_call() && ended < sent {
-                let mut poll =
-                    libc::pollfd { fd: self.call.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-                // SAFETY: one valid pollfd.
-                if unsafe { libc::poll(&mut poll, 1, 1000) } == 1 {
-                    self.call.read().unwrap();
-                }
+                wait_for_call(&self.call);
             }
             assert!(Instant::now() < end, "waited 300 s for {count} requests, {ended} ended");
         }

@@ -2,11 +2,13 @@
 //! that use it need beside it.
 
 use std::alloc::{GlobalAlloc, Layout as Shape, System};
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use vhost_pvscsi_core::engine::Engine;
 use vhost_pvscsi_core::mailbox::Event;
+use vmm_sys_util::eventfd::EventFd;
 
 /// Allocations by threads other than the driver's.
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
@@ -52,6 +54,15 @@ pub fn this_is_the_driver() {
 /// Allocations by threads other than the driver's.
 pub fn allocations() -> u64 {
     ALLOCATIONS.load(Ordering::Relaxed)
+}
+
+/// Wait for a call; not for ever, as one may have come before it was asked for.
+pub fn wait_for_call(call: &EventFd) {
+    let mut poll = libc::pollfd { fd: call.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one valid pollfd.
+    if unsafe { libc::poll(&mut poll, 1, 1000) } == 1 {
+        call.read().unwrap();
+    }
 }
 
 /// Wait for the end of an order.
