@@ -109,15 +109,10 @@ static bool has_driver(XenVscsi *s)
  */
 static void meet_next_driver(XenVscsi *s)
 {
-    Error *err = NULL;
-
     if (s->xendev.frontend_state == XenbusStateInitialised) {
         set_own_state(s, XenbusStateInitWait);
     }
-    connect_guest(s, &err);
-    if (err) {
-        error_reportf_err(err, "xen-vscsi: ");
-    }
+    xen_vscsi_link_up(s);
 }
 
 void xen_vscsi_guest_gone(XenVscsi *s)
