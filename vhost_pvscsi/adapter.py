@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from . import pipeline
 from .denials import Denial, Denials
-from .devices.forwarded.unit import ForwardedUnit
 from .devices.gates import Cause
 from .devices.presentation import PLAIN, Presentation
 from .engine import Engine, Gate, GateReason, MapEntry
@@ -470,7 +469,6 @@ class Adapter:
 def _entry(
     address: Address, mapping_id: int, unit: AttachableUnit, presentation: Presentation
 ) -> MapEntry:
-    device = unit.device if isinstance(unit, ForwardedUnit) else None
     return MapEntry(
         address.target,
         address.lun,
@@ -478,8 +476,8 @@ def _entry(
         unit.medium,
         pipeline.short_road_opcodes(unit, presentation),
         presentation.protected,
-        device,
-        pipeline.munged_opcodes() if device else frozenset(),
+        unit.device,
+        pipeline.munged_opcodes() if unit.device else frozenset(),
     )
 
 

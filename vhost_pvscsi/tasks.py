@@ -7,7 +7,6 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from .devices.forwarded.unit import ForwardedUnit
 from .engine import GateReason
 from .scsi import sense
 from .scsi.request import ManagementOutcome, Service, TaskFunction, TaskManagement
@@ -174,8 +173,7 @@ class Tasks:
         return ManagementOutcome.SUCCEEDED if found else ManagementOutcome.COMPLETE
 
     async def _reset_unit(self, attachment: Attachment) -> ManagementOutcome:
-        if isinstance(attachment.unit, ForwardedUnit):
-            await attachment.unit.reset_device()
+        await attachment.unit.reset_device()
         outcome = await self._abort_everywhere(attachment.unit, Service.RESET)
         if outcome is ManagementOutcome.REJECTED:
             return outcome

@@ -22,6 +22,9 @@ class Unit(AbsentUnit):
         self.forwarded_as = forwarded_as
         self.resets = 0
 
+    async def reset_device(self):
+        pass
+
     async def reset(self):
         self.resets += 1
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from vhost_pvscsi.scsi.pages import DeviceType
     from vhost_pvscsi.scsi.request import Reply, Request
     from vhost_pvscsi.scsi.sense import SenseCode
+    from vhost_pvscsi.sg import Device
 
     from .attention import Watcher
     from .faults.injector import Faults
@@ -48,6 +49,10 @@ class AttachableUnit(LogicalUnit, Protocol):
     """A unit that an operator attaches: it knows the nexuses that reach it."""
 
     @property
+    def device(self) -> Device | None:
+        """The host's device that the engine sends commands to; None: there is none."""
+
+    @property
     def faults(self) -> Faults:
         """The fault rules that are in force here; `execute` asks them about each command."""
 
@@ -77,6 +82,9 @@ class AttachableUnit(LogicalUnit, Protocol):
 
         What commands of the nexus to other units do here has ended when this returns.
         """
+
+    async def reset_device(self) -> None:
+        """Reset what works on commands that cannot be taken back, so that they end."""
 
     async def reset(self) -> None:
         """Do a logical unit reset (SAM-5 6.3.3); its commands have been ended by the caller."""

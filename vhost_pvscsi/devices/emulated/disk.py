@@ -86,9 +86,9 @@ class EmulatedDisk(PrimaryUnit[DiskState]):
         """Its blocks."""
         return self._state.geometry
 
-    def _shutting(self) -> tuple[Cause, ...]:
+    def _shutting(self, nexus: str) -> tuple[Cause, ...]:
         alone = (Cause.EXCLUSIVE,) if self._state.exclusion.alone else ()
-        return (*super()._shutting(), *alone)
+        return (*super()._shutting(nexus), *alone)
 
     def grow(self, blocks: int) -> None:
         """Have more blocks from now on, as the file behind the medium has.

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from vhost_pvscsi.devices.attention import Attentions
 from vhost_pvscsi.devices.faults.injector import Faults
-from vhost_pvscsi.devices.gates import Cause, Ender, Gates, Keeper
+from vhost_pvscsi.devices.gates import Cause, Gates
 from vhost_pvscsi.devices.policy.defaults import allowed
+from vhost_pvscsi.devices.reached import ReachedUnit
 from vhost_pvscsi.scsi import sense
 from vhost_pvscsi.scsi.codes import Opcode
 from vhost_pvscsi.scsi.pages import DeviceType
@@ -19,11 +20,9 @@ from . import lost
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-    from vhost_pvscsi.devices.attention import Watcher
     from vhost_pvscsi.devices.faults.rule import Rule
     from vhost_pvscsi.medium import Medium
     from vhost_pvscsi.scsi.request import Reply, Request
-    from vhost_pvscsi.scsi.sense import SenseCode
     from vhost_pvscsi.sg import Device
 
     from .limits import Limits
@@ -59,7 +58,7 @@ class _Blocks:
     transport_limit: int = 0
 
 
-class ForwardedUnit:
+class ForwardedUnit(ReachedUnit):
     """A device of the host.
 
     To the device all that we send is of one nexus. Its unit attentions go to whoever's command it
@@ -91,8 +90,7 @@ class ForwardedUnit:
         self._send = forward
         self._turn = asyncio.Lock() if exclusive else None
         self._is_munged = is_munged
-        self._gates = Gates()
-        self._attentions = Attentions(self._attention_changed)
+        super().__init__(Gates(), Attentions(self._attention_changed))
         blocks = _Blocks(limits.block_size or 512)
         self._faults = Faults(self._gates, lambda: blocks, None, faults)
         self._sent: set[asyncio.Future[Reply]] = set()
@@ -138,37 +136,10 @@ class ForwardedUnit:
         """The fault rules that are in force."""
         return self._faults
 
-    @property
-    def notifications(self) -> int:
-        """None: what a device has to notify of, its guest asks it itself."""
-        return 0
-
-    async def connect(self, nexus: str, keeper: Keeper, ender: Ender | None = None) -> None:
-        """Take a mapping of a nexus into account, before it is put in service."""
-        first = self._gates.add(nexus, keeper, ender)
-        if self._faults.shut:
-            await keeper(Cause.FAULTS, True)
-        if self._lost is not None:
-            await keeper(Cause.LOST, True)
-        if first:
-            await self._attentions.join(nexus)
-        elif self._attentions.pending(nexus):
-            await keeper(Cause.ATTENTION, True)
-
-    def disconnect(self, nexus: str, keeper: Keeper) -> None:
-        """Forget a mapping; with a nexus' last one what it had still to hear is gone."""
-        if self._gates.remove(nexus, keeper):
-            self._attentions.leave(nexus)
-
-    async def attend(
-        self, code: SenseCode, *, nexus: str | None = None, but: str | None = None
-    ) -> None:
-        """Establish a unit attention for one nexus, or for all, `but` one."""
-        await self._attentions.establish(code, nexus=nexus, but=but)
-
-    def watch(self, nexus: str, watcher: Watcher) -> Callable[[], None]:
-        """Tell `watcher` of each unit attention that begins or ends for a nexus; what ends that."""
-        return self._attentions.watch(nexus, watcher)
+    def _shutting(self, nexus: str) -> tuple[Cause, ...]:
+        del nexus
+        causes = ((Cause.FAULTS, self._faults.shut), (Cause.LOST, self._lost is not None))
+        return tuple(cause for cause, holds in causes if holds)
 
     async def nexus_lost(self, nexus: str) -> bool:
         """Nothing is given up: the device knows one nexus, which stays, and its reservations."""

@@ -8,7 +8,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeAlias
 
-from vhost_pvscsi.devices.gates import Cause, Ender, Keeper
+from vhost_pvscsi.devices.gates import Cause
+from vhost_pvscsi.devices.reached import ReachedUnit
 from vhost_pvscsi.scsi import sense
 from vhost_pvscsi.scsi.command import Access
 from vhost_pvscsi.scsi.request import Reply, Request, Service, Status
@@ -19,12 +20,10 @@ from .state import State
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from vhost_pvscsi.devices.attention import Watcher
     from vhost_pvscsi.devices.faults.injector import Faults
     from vhost_pvscsi.medium import Medium
     from vhost_pvscsi.scsi.command import Command
     from vhost_pvscsi.scsi.pages import DeviceType
-    from vhost_pvscsi.scsi.sense import SenseCode
 
     from .state import Handler
 
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 Executor: TypeAlias = Callable[[Request], Awaitable[Reply]]
 
 
-class PrimaryUnit(abc.ABC, Generic[State]):
+class PrimaryUnit(ReachedUnit, Generic[State]):
     """A unit whose medium is the engine's, and whose other commands are functions.
 
     Unit attentions are the unit's own matter: `execute` reports and clears them by the nexus
@@ -48,6 +47,7 @@ class PrimaryUnit(abc.ABC, Generic[State]):
         medium: Medium | None,
         faults: Faults,
     ) -> None:
+        super().__init__(state.gates, state.attentions)
         self._name = name
         self._state = state
         self._handlers = handlers
@@ -81,49 +81,21 @@ class PrimaryUnit(abc.ABC, Generic[State]):
         """The fault rules that are in force."""
         return self._faults
 
-    @property
-    def notifications(self) -> int:
-        """None: they are about removable media of MMC's kinds."""
-        return 0
-
-    def _shutting(self) -> tuple[Cause, ...]:
-        """Why a gate that joins is shut, for whatever nexus."""
+    def _shutting(self, nexus: str) -> tuple[Cause, ...]:
         state = self._state
-        causes = ((Cause.STOPPED, state.stopped), (Cause.FAULTS, self._faults.shut))
+        causes = (
+            (Cause.STOPPED, state.stopped),
+            (Cause.FAULTS, self._faults.shut),
+            (Cause.RESERVATION, reserving.shut_for(state.reservations, nexus)),
+        )
         return tuple(cause for cause, holds in causes if holds)
 
-    async def connect(self, nexus: str, keeper: Keeper, ender: Ender | None = None) -> None:
-        """Take a mapping of a nexus into account, before it is put in service.
+    def _left(self, nexus: str) -> None:
+        self._state.removal.allow(nexus)
+        super()._left(nexus)
 
-        A nexus that is new to the unit has a POWER ON unit attention to hear; what shuts
-        gates already, shuts this one too.
-        """
-        state = self._state
-        first = state.gates.add(nexus, keeper, ender)
-        for cause in self._shutting():
-            await keeper(cause, True)
-        if reserving.shut_for(state.reservations, nexus):
-            await keeper(Cause.RESERVATION, True)
-        if first:
-            await state.attentions.join(nexus)
-        elif state.attentions.pending(nexus):
-            await keeper(Cause.ATTENTION, True)
-
-    def disconnect(self, nexus: str, keeper: Keeper) -> None:
-        """Forget a mapping; with a nexus' last one what it had still to hear is gone."""
-        if self._state.gates.remove(nexus, keeper):
-            self._state.removal.allow(nexus)
-            self._state.attentions.leave(nexus)
-
-    async def attend(
-        self, code: SenseCode, *, nexus: str | None = None, but: str | None = None
-    ) -> None:
-        """Establish a unit attention for one nexus, or for all, `but` one."""
-        await self._state.attentions.establish(code, nexus=nexus, but=but)
-
-    def watch(self, nexus: str, watcher: Watcher) -> Callable[[], None]:
-        """Tell `watcher` of each unit attention that begins or ends for a nexus; what ends that."""
-        return self._state.attentions.watch(nexus, watcher)
+    async def reset_device(self) -> None:
+        """Do nothing: its commands end when they are told to."""
 
     async def execute(self, request: Request) -> Reply:
         """Answer one request; a mistake of the guest is a reply with sense, never an exception."""
