@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ from vhost_pvscsi.devices.presentation import (
 )
 from vhost_pvscsi.scsi.codes import Opcode
 from vhost_pvscsi.scsi.opcodes import command
-from vhost_pvscsi.scsi.pages import Vpd, text_field
+from vhost_pvscsi.scsi.pages import Vpd, limit_transfers, text_field
 from vhost_pvscsi.scsi.request import Reply, Request
 from vhost_pvscsi.scsi.sense import invalid_field
 
@@ -32,9 +31,6 @@ _COMMAND = command(Opcode.INQUIRY)
 _VENDOR, _PRODUCT, _REVISION = 8, 16, 32
 #: Vendor specific bytes, in which many a disk repeats its serial number.
 _VENDOR_SPECIFIC = slice(36, 56)
-
-#: Where VPD page B0h has MAXIMUM and OPTIMAL TRANSFER LENGTH, in blocks (SBC-4 6.6.3).
-_LENGTHS = 8
 
 #: What is asked for of a page. Devices of SPC-2 and before take the upper byte of the allocation
 #: length for reserved, and see FCh in this.
@@ -66,7 +62,9 @@ def as_attached(request: Request, reply: Reply, mapping: Mapping) -> Reply:
     if isinstance(cdb, Reply) or not is_good(reply):
         return reply
     if cdb["evpd"] and cdb["page_code"] == Vpd.BLOCK_LIMITS:
-        data = _limits(reply.data, _transfer_limit(request, mapping))
+        # What is longer is carried out all the same.
+        limit = _transfer_limit(request, mapping)
+        data = limit_transfers(reply.data, limit) if limit else reply.data
     elif not shown.renames:
         return reply
     else:
@@ -109,12 +107,3 @@ def _transfer_limit(request: Request, mapping: Mapping) -> int:
     said = mapping.presentation.max_transfer
     limit = request.transfer_limit if said is None else said
     return limit // mapping.unit.block_size if mapping.unit.block_size else 0
-
-
-def _limits(data: bytes, limit: int) -> bytes:
-    """Tell of a smaller MAXIMUM TRANSFER LENGTH; what is longer is carried out all the same."""
-    if not limit or len(data) < _LENGTHS + 8:
-        return data
-    maximum, optimal = struct.unpack_from(">II", data, _LENGTHS)
-    told = struct.pack(">II", min(maximum or limit, limit), min(optimal, limit))
-    return data[:_LENGTHS] + told + data[_LENGTHS + 8 :]

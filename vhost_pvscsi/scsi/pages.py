@@ -175,6 +175,24 @@ class BlockLimits:
 RATE_NOT_REPORTED, RATE_SOLID_STATE = 0x0000, 0x0001
 
 
+#: Block limits page: MAXIMUM TRANSFER LENGTH and OPTIMAL TRANSFER LENGTH, in blocks (SBC-4 6.6.4).
+_MAXIMUM_TRANSFER, _OPTIMAL_TRANSFER = slice(8, 12), slice(12, 16)
+
+
+def limit_transfers(data: bytes, most: int) -> bytes:
+    """Have VPD page B0h tell of no longer transfers than so many blocks.
+
+    0 means that a maximum is not reported; as an optimum it stays, there is none.
+    """
+    limited = bytearray(data)
+    for where in (_MAXIMUM_TRANSFER, _OPTIMAL_TRANSFER):
+        said = int.from_bytes(data[where], "big")
+        unlimited = where is _MAXIMUM_TRANSFER and not said
+        if len(data) >= where.stop and (said > most or unlimited):
+            limited[where] = most.to_bytes(4, "big")
+    return bytes(limited)
+
+
 def block_characteristics(rotation_rate: int) -> bytes:
     """Build the body of VPD page B1h, 60 bytes (SBC-4 6.6.2).
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from vhost_pvscsi.scsi.codes import Opcode
 from vhost_pvscsi.scsi.opcodes import command
-from vhost_pvscsi.scsi.pages import DeviceType, Vpd
+from vhost_pvscsi.scsi.pages import DeviceType, Vpd, limit_transfers
 from vhost_pvscsi.scsi.request import Reply, Request, Service, Status
 from vhost_pvscsi.scsi.sense import SenseKey
 
@@ -23,8 +23,6 @@ _READ_BLOCK_LIMITS = 0x05
 
 #: The pages are shorter; the upper byte of the allocation length is reserved in SPC-2.
 _ROOM = 0xFC
-#: Block limits page: MAXIMUM TRANSFER LENGTH and OPTIMAL TRANSFER LENGTH, in blocks (SBC-4 6.6.4).
-_TRANSFER_FIELDS = (slice(8, 12), slice(12, 16))
 _BLOCK_LIMITS_BYTES = 64
 #: READ BLOCK LIMITS data: MAXIMUM BLOCK LENGTH LIMIT, in bytes.
 _LONGEST_BLOCK = slice(1, 4)
@@ -77,20 +75,14 @@ class Limits:
         return Vpd(page) if page in wanted else None
 
     def _limited(self, reply: Reply, length: int) -> Reply:
-        data = bytearray(reply.data)
+        data = reply.data
         if _lacks_page(reply):
             # The rest of it says nothing: 0 is "not reported" (SBC-4 6.6.4).
-            data = bytearray(_BLOCK_LIMITS_BYTES)
-            data[:4] = (self.device_type, Vpd.BLOCK_LIMITS, 0, _BLOCK_LIMITS_BYTES - 4)
+            head = bytes((self.device_type, Vpd.BLOCK_LIMITS, 0, _BLOCK_LIMITS_BYTES - 4))
+            data = head.ljust(_BLOCK_LIMITS_BYTES, b"\0")
             reply = Reply()
         most = self.max_transfer // (self.block_size or _USUAL_BLOCK)
-        for where in _TRANSFER_FIELDS:
-            said = int.from_bytes(data[where], "big")
-            is_maximum = where is _TRANSFER_FIELDS[0]
-            # 0 of the optimal length stays: there is none.
-            if len(data) >= where.stop and (said > most or (is_maximum and not said)):
-                data[where] = most.to_bytes(4, "big")
-        return replace(reply, data=bytes(data[:length]))
+        return replace(reply, data=limit_transfers(data, most)[:length])
 
     def _block_lengths(self, reply: Reply) -> Reply:
         data = bytearray(reply.data)
