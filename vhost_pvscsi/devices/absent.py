@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vhost_pvscsi.scsi import luns, opcodes, pages, sense
-from vhost_pvscsi.scsi.codes import Opcode
-from vhost_pvscsi.scsi.command import CommandSet
+from vhost_pvscsi.scsi import pages, sense
 from vhost_pvscsi.scsi.request import Reply, Request, Service
+
+from . import unready
 
 if TYPE_CHECKING:
     from vhost_pvscsi.medium import Medium
     from vhost_pvscsi.scsi.cdb import Cdb
-
-_ANSWERED = CommandSet(
-    opcodes.command(code) for code in (Opcode.INQUIRY, Opcode.REPORT_LUNS, Opcode.REQUEST_SENSE)
-)
 
 
 class AbsentUnit:
@@ -33,19 +29,7 @@ class AbsentUnit:
 
     async def execute(self, request: Request) -> Reply:
         """Answer the three commands that need no unit, refuse the others."""
-        found = _ANSWERED.find(request.cdb)
-        if isinstance(found, Reply):
-            return sense.check_condition(sense.LOGICAL_UNIT_NOT_SUPPORTED)
-        cdb = found.parse(request.cdb)
-        if isinstance(cdb, Reply):
-            return cdb
-        match found.opcode:
-            case Opcode.INQUIRY:
-                return _inquiry(cdb)
-            case Opcode.REPORT_LUNS:
-                return report_luns(cdb, ())
-            case _:
-                return _request_sense(cdb)
+        return unready.answer(request, sense.LOGICAL_UNIT_NOT_SUPPORTED, _inquiry)
 
 
 class AbsentTarget:
@@ -68,14 +52,6 @@ ABSENT_UNIT = AbsentUnit()
 ABSENT_TARGET = AbsentTarget()
 
 
-def report_luns(cdb: Cdb, present: tuple[int, ...]) -> Reply:
-    """Answer REPORT LUNS with these LUNs (SPC-5, "REPORT LUNS command")."""
-    selection = cdb["select_report"]
-    if not luns.is_selection(selection):
-        return sense.invalid_field(cdb.field("select_report").byte)
-    return Reply(data=luns.lun_list(present, selection)[: cdb["allocation_length"]])
-
-
 def _inquiry(cdb: Cdb) -> Reply:
     if cdb["page_code"]:
         return sense.invalid_field(cdb.field("page_code").byte)
@@ -84,8 +60,3 @@ def _inquiry(cdb: Cdb) -> Reply:
         return Reply(data=only[: cdb["allocation_length"]])
     data = pages.standard_inquiry(peripheral=pages.NO_UNIT, vendor="", product="", revision="")
     return Reply(data=data[: cdb["allocation_length"]])
-
-
-def _request_sense(cdb: Cdb) -> Reply:
-    build = sense.descriptor if cdb["desc"] else sense.fixed
-    return Reply(data=build(sense.LOGICAL_UNIT_NOT_SUPPORTED)[: cdb["allocation_length"]])

@@ -9,8 +9,8 @@ from vhost_pvscsi.scsi.codes import Opcode
 from vhost_pvscsi.scsi.command import CommandSet
 from vhost_pvscsi.scsi.request import Reply, Request
 
-from .absent import report_luns
 from .emulated.description import REVISION, VENDOR
+from .unready import report_luns, request_sense
 
 if TYPE_CHECKING:
     from vhost_pvscsi.medium import Medium
@@ -56,8 +56,7 @@ class WellKnownUnit:
             case Opcode.REPORT_LUNS:
                 return report_luns(cdb, ())
             case _:
-                build = sense.descriptor if cdb["desc"] else sense.fixed
-                return Reply(data=build(sense.NO_ADDITIONAL_SENSE)[: cdb["allocation_length"]])
+                return request_sense(cdb, sense.NO_ADDITIONAL_SENSE)
 
 
 #: One is enough: it has no state.

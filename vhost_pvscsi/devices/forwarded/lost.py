@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vhost_pvscsi.devices.absent import report_luns
-from vhost_pvscsi.scsi import opcodes, sense
-from vhost_pvscsi.scsi.codes import Opcode
-from vhost_pvscsi.scsi.command import CommandSet
+from vhost_pvscsi.devices import unready
+from vhost_pvscsi.scsi import sense
 from vhost_pvscsi.scsi.pages import Vpd
 from vhost_pvscsi.scsi.request import Reply, Request
 
@@ -20,10 +18,6 @@ if TYPE_CHECKING:
 
     from vhost_pvscsi.scsi.cdb import Cdb
 
-_ANSWERED = CommandSet(
-    opcodes.command(code) for code in (Opcode.INQUIRY, Opcode.REPORT_LUNS, Opcode.REQUEST_SENSE)
-)
-
 
 def answer(request: Request, told: Mapping[int | None, bytes]) -> Reply:
     """Answer a command (SPC-5 5.2: those that need no unit that is ready).
@@ -31,20 +25,7 @@ def answer(request: Request, told: Mapping[int | None, bytes]) -> Reply:
     `told` is what the device said of itself while it was there, whole VPD pages by their codes;
     None is the standard INQUIRY data.
     """
-    found = _ANSWERED.find(request.cdb)
-    if isinstance(found, Reply):
-        return sense.check_condition(sense.OFFLINE)
-    cdb = found.parse(request.cdb)
-    if isinstance(cdb, Reply):
-        return cdb
-    match found.opcode:
-        case Opcode.INQUIRY:
-            return _inquiry(cdb, told)
-        case Opcode.REPORT_LUNS:
-            return report_luns(cdb, ())
-        case _:
-            build = sense.descriptor if cdb["desc"] else sense.fixed
-            return Reply(data=build(sense.OFFLINE)[: cdb["allocation_length"]])
+    return unready.answer(request, sense.OFFLINE, lambda cdb: _inquiry(cdb, told))
 
 
 def _inquiry(cdb: Cdb, told: Mapping[int | None, bytes]) -> Reply:

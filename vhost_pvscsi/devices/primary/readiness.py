@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vhost_pvscsi.devices import unready
 from vhost_pvscsi.scsi import sense
 from vhost_pvscsi.scsi.request import Reply, Request
 
-from .state import UnitState, truncated
-
 if TYPE_CHECKING:
     from vhost_pvscsi.scsi.cdb import Cdb
+
+    from .state import UnitState
 
 
 async def test_unit_ready(unit: UnitState, request: Request, cdb: Cdb) -> Reply:
@@ -27,8 +28,7 @@ async def request_sense(unit: UnitState, request: Request, cdb: Cdb) -> Reply:
     code = await unit.attentions.take(request.nexus)
     if code is None:
         code = unit.unreadiness() or sense.NO_ADDITIONAL_SENSE
-    build = sense.descriptor if cdb["desc"] else sense.fixed
-    return truncated(build(code), cdb)
+    return unready.request_sense(cdb, code)
 
 
 async def prevent_allow(unit: UnitState, request: Request, cdb: Cdb) -> Reply:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from vhost_pvscsi.devices.absent import report_luns as answer_luns
+from vhost_pvscsi.devices.unready import report_luns as answer_luns
 from vhost_pvscsi.scsi import sense
 from vhost_pvscsi.scsi.sense import invalid_field
 
