@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vhost_pvscsi.devices.primary import inquiry as primary
 from vhost_pvscsi.devices.primary.parameters import MOST_SENSE
-from vhost_pvscsi.devices.primary.state import truncated
 from vhost_pvscsi.scsi import copy_results, pages, target_ports
 from vhost_pvscsi.scsi.pages import Vpd
-from vhost_pvscsi.scsi.sense import invalid_field
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from vhost_pvscsi.scsi.cdb import Cdb
     from vhost_pvscsi.scsi.request import Reply, Request
 
@@ -24,17 +21,7 @@ _PERIPHERAL = pages.Qualifier.CONNECTED << 5 | pages.DeviceType.DISK
 async def inquiry(disk: DiskState, request: Request, cdb: Cdb) -> Reply:
     """Answer INQUIRY (SPC-5 6.6)."""
     del request
-    page = cdb["page_code"]
-    if not cdb["evpd"]:
-        return _refused(cdb) if page else truncated(_standard(disk), cdb)
-    build = VPD_PAGES.get(page)
-    if build is None:
-        return _refused(cdb)
-    return truncated(pages.vpd_page(_PERIPHERAL, page, build(disk)), cdb)
-
-
-def _refused(cdb: Cdb) -> Reply:
-    return invalid_field(cdb.field("page_code").byte)
+    return primary.answer(disk, cdb, _standard(disk), VPD_PAGES)
 
 
 def _standard(disk: DiskState) -> bytes:
@@ -50,31 +37,12 @@ def _standard(disk: DiskState) -> bytes:
     )
 
 
-def _supported_pages(disk: DiskState) -> bytes:
-    del disk
-    return bytes(sorted(VPD_PAGES))
-
-
-def _serial_number(disk: DiskState) -> bytes:
-    return disk.identity.serial.encode("ascii", "replace")
-
-
-def _identification(disk: DiskState) -> bytes:
-    designators = (*disk.identity.designators, *target_ports.designators())
-    return b"".join(designator.pack() for designator in designators)
-
-
 def _extended_inquiry(disk: DiskState) -> bytes:
     geometry = disk.geometry
     return pages.extended_inquiry(
         volatile_cache=geometry.write_cache or geometry.write_cache_switchable,
         most_sense=MOST_SENSE,
     )
-
-
-def _mode_page_policy(disk: DiskState) -> bytes:
-    del disk
-    return pages.mode_page_policy()
 
 
 def _third_party_copy(disk: DiskState) -> bytes:
@@ -95,12 +63,11 @@ def _provisioning(disk: DiskState) -> bytes:
 
 
 #: Page code -> what builds its body.
-VPD_PAGES: Mapping[int, Callable[[DiskState], bytes]] = {
-    Vpd.SUPPORTED_PAGES: _supported_pages,
-    Vpd.UNIT_SERIAL_NUMBER: _serial_number,
-    Vpd.DEVICE_IDENTIFICATION: _identification,
+VPD_PAGES: primary.VpdPages[DiskState] = {
+    Vpd.UNIT_SERIAL_NUMBER: primary.serial_number,
+    Vpd.DEVICE_IDENTIFICATION: primary.identification,
     Vpd.EXTENDED_INQUIRY: _extended_inquiry,
-    Vpd.MODE_PAGE_POLICY: _mode_page_policy,
+    Vpd.MODE_PAGE_POLICY: primary.mode_page_policy,
     Vpd.THIRD_PARTY_COPY: _third_party_copy,
     Vpd.BLOCK_LIMITS: _limits,
     Vpd.BLOCK_CHARACTERISTICS: _characteristics,

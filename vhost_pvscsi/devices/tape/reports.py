@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from vhost_pvscsi.devices.primary import inquiry as primary
 from vhost_pvscsi.devices.primary import logs
 from vhost_pvscsi.devices.primary.parameters import MOST_SENSE
 from vhost_pvscsi.devices.primary.state import truncated
@@ -18,8 +19,6 @@ from vhost_pvscsi.scsi.sense import invalid_field
 from .description import SHORTEST_BLOCK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from vhost_pvscsi.scsi.cdb import Cdb
 
     from .state import TapeState
@@ -30,13 +29,7 @@ _PERIPHERAL = pages.Qualifier.CONNECTED << 5 | pages.DeviceType.TAPE
 async def inquiry(tape: TapeState, request: Request, cdb: Cdb) -> Reply:
     """Answer INQUIRY (SPC-5 6.6)."""
     del request
-    page = cdb["page_code"]
-    build = VPD_PAGES.get(page)
-    if cdb["evpd"] and build is not None:
-        return truncated(pages.vpd_page(_PERIPHERAL, page, build(tape)), cdb)
-    if cdb["evpd"] or page:
-        return invalid_field(cdb.field("page_code").byte)
-    return truncated(_standard(tape), cdb)
+    return primary.answer(tape, cdb, _standard(tape), VPD_PAGES)
 
 
 def _standard(tape: TapeState) -> bytes:
@@ -51,28 +44,9 @@ def _standard(tape: TapeState) -> bytes:
     )
 
 
-def _supported_pages(tape: TapeState) -> bytes:
-    del tape
-    return bytes(sorted(VPD_PAGES))
-
-
-def _serial_number(tape: TapeState) -> bytes:
-    return tape.identity.serial.encode("ascii", "replace")
-
-
-def _identification(tape: TapeState) -> bytes:
-    designators = (*tape.identity.designators, *target_ports.designators())
-    return b"".join(designator.pack() for designator in designators)
-
-
 def _extended_inquiry(tape: TapeState) -> bytes:
     del tape
     return pages.extended_inquiry(volatile_cache=True, most_sense=MOST_SENSE)
-
-
-def _mode_page_policy(tape: TapeState) -> bytes:
-    del tape
-    return pages.mode_page_policy()
 
 
 def _capabilities(tape: TapeState) -> bytes:
@@ -81,12 +55,11 @@ def _capabilities(tape: TapeState) -> bytes:
 
 
 #: Page code -> what builds its body.
-VPD_PAGES: Mapping[int, Callable[[TapeState], bytes]] = {
-    Vpd.SUPPORTED_PAGES: _supported_pages,
-    Vpd.UNIT_SERIAL_NUMBER: _serial_number,
-    Vpd.DEVICE_IDENTIFICATION: _identification,
+VPD_PAGES: primary.VpdPages[TapeState] = {
+    Vpd.UNIT_SERIAL_NUMBER: primary.serial_number,
+    Vpd.DEVICE_IDENTIFICATION: primary.identification,
     Vpd.EXTENDED_INQUIRY: _extended_inquiry,
-    Vpd.MODE_PAGE_POLICY: _mode_page_policy,
+    Vpd.MODE_PAGE_POLICY: primary.mode_page_policy,
     Vpd.SEQUENTIAL_CAPABILITIES: _capabilities,
 }
 
