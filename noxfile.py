@@ -98,7 +98,7 @@ def rust(session: nox.Session) -> None:
 @nox.session
 def unit(session: nox.Session) -> None:
     """Python's unit tests."""
-    tool(session, "pytest", "-q", *PARALLEL, "tests/unit", *session.posargs)
+    tool(session, "pytest", "-q", "tests/unit", *session.posargs)
 
 
 @nox.session
