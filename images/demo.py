@@ -17,7 +17,7 @@ from tests.harness.machine import Backend, Machine, MachineSpec
 from . import build, demo_xen, qemus
 from .errors import RigError
 from .story import Story
-from .use import DemoError, look_at, make_image, use
+from .use import DemoError, look_at, make_image, telling, use
 
 
 def play(folder: Path, story: Story) -> None:
@@ -39,13 +39,9 @@ def play(folder: Path, story: Story) -> None:
         with Machine(spec) as machine:
             with story.step("guest booted"):
                 machine.boot()
-            try:
+            with telling(story, machine.console_log, daemon.log):
                 use(machine, story)
                 look_at(image, story)
-            except (HarnessError, DemoError):
-                story.note(machine.console_log()[-3000:])
-                story.note(daemon.log()[-3000:])
-                raise
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 
 from tests.harness import acceleration, emulated_xen
 from tests.harness.daemon import Daemon
-from tests.harness.errors import HarnessError
 from tests.harness.inner_guest import InnerGuest, ports
 from tests.harness.machine import Machine
 from tests.harness.nested import OuterHost
 from tests.harness.xen_daemon import SOCKETS, OuterDaemon
 
 from . import build, qemu_device, xen_host
-from .use import DemoError, look_at, make_image, use
+from .use import look_at, make_image, telling, use
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,13 +54,9 @@ def _play_here(folder: Path, story: Story, device: DeviceModule) -> None:
     ):
         with story.step("Xen guest booted"):
             machine.boot()
-        try:
+        with telling(story, machine.console_log, daemon.log):
             use(machine, story)
             look_at(image, story)
-        except (HarnessError, DemoError):
-            story.note(machine.console_log()[-3000:])
-            story.note(daemon.log()[-3000:])
-            raise
 
 
 def _play_nested(story: Story, device: DeviceModule) -> None:
@@ -76,9 +71,5 @@ def _play_nested(story: Story, device: DeviceModule) -> None:
         with InnerGuest(host, emulated_xen.spec(device, SOCKETS[0]), name=_NAME) as guest:
             with story.step("Xen guest booted"):
                 guest.boot()
-            try:
+            with telling(story, guest.log, daemon.log):
                 use(guest, story)
-            except HarnessError:
-                story.note(guest.log()[-3000:])
-                story.note(daemon.log()[-3000:])
-                raise

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
 from tests.harness import disks
+from tests.harness.errors import HarnessError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.harness.inner_guest import InnerGuest
@@ -43,6 +46,17 @@ def use(machine: Machine | InnerGuest, story: Story) -> None:
             disk.make_file_system(_WRITTEN_MIB)
         with story.step(f"{disk.node}: file system checked, data read back and compared"):
             disk.verify_file_system()
+
+
+@contextlib.contextmanager
+def telling(story: Story, *logs: Callable[[], str]) -> Iterator[None]:
+    """Where a guest is not satisfied, tell the ends of these logs."""
+    try:
+        yield
+    except (HarnessError, DemoError):
+        for log in logs:
+            story.note(log()[-3000:])
+        raise
 
 
 def look_at(image: Path, story: Story) -> None:

@@ -52,12 +52,7 @@ def test_a_bad_block_is_an_error_and_its_neighbours_are_not(guest: Machine) -> N
 
 
 def test_a_reset_ends_a_read_that_hangs(guest: Machine) -> None:
-    disk = disks.find(guest, HANGS)
-    ended = guest.console.run(disk.reset_while(disk.reading(HUNG)), timeout=30)
-    assert "DID_RESET" in ended.output, ended.output
-    told = guest.console.run(f"sg_turs --verbose {disk.generic}")
-    assert "Bus device reset function occurred" in told.output
-    guest.console.check(disk.reading(HUNG + 1))
+    disks.find(guest, HANGS).check_reset(HUNG, timeout=30)
 
 
 def test_what_a_reset_ended_is_sent_again(guest: Machine) -> None:

@@ -39,9 +39,4 @@ def test_a_command_that_takes_too_long_is_aborted(xen_guest: InnerGuest) -> None
 
 
 def test_a_reset_ends_a_read_that_hangs(xen_guest: InnerGuest) -> None:
-    disk = disks.find(xen_guest, HANGING)
-    ended = xen_guest.console.run(disk.reset_while(disk.reading(HUNG_BLOCK)), timeout=60)
-    assert "DID_RESET" in ended.output, ended.output
-    told = xen_guest.console.run(f"sg_turs --verbose {disk.generic}")
-    assert "Bus device reset function occurred" in told.output
-    xen_guest.console.check(disk.reading(HUNG_BLOCK + 1))
+    disks.find(xen_guest, HANGING).check_reset(HUNG_BLOCK, timeout=60)

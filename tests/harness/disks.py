@@ -53,6 +53,15 @@ class GuestDisk:
             f"sg_reset --no-esc --device {self.node} && wait $reader"
         )
 
+    def check_reset(self, hanging: int, *, timeout: float) -> None:
+        """Reset the unit while the read of a block hangs, and see that it is well after that."""
+        console = self.machine.console
+        ended = console.run(self.reset_while(self.reading(hanging)), timeout=timeout)
+        assert "DID_RESET" in ended.output, ended.output
+        told = console.run(f"sg_turs --verbose {self.generic}")
+        assert "Bus device reset function occurred" in told.output
+        console.check(self.reading(hanging + 1))
+
     def make_file_system(self, mebibytes: int, *, options: str = "") -> None:
         """Make an ext4 on it with one file of random data, and keep the file's digest."""
         self.machine.console.check(

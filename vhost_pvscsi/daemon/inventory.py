@@ -124,8 +124,7 @@ class Inventory:
         Raises:
             ConfigurationError: nothing is attached there.
         """
-        unit = self.unit_at(address)
-        return next((each for each in self._units.forwarded if each.unit is unit), None)
+        return self._units.forwarded_by(self.unit_at(address))
 
     async def replace(self, one: Forwarded, device: HostDevice) -> None:
         """Have a unit go on with its device, which has come back; raises as `Forwarded.replace`."""

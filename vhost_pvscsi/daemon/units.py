@@ -124,6 +124,10 @@ class Units:
         """All units that forward to a device of the host."""
         return tuple(self._forwarded)
 
+    def forwarded_by(self, unit: AttachableUnit) -> Forwarded | None:
+        """The one whose unit that is; None: it forwards to no device."""
+        return next((each for each in self._forwarded if each.unit is unit), None)
+
     @property
     def backed(self) -> tuple[Backed, ...]:
         """All units that a file or device is behind."""
@@ -132,7 +136,7 @@ class Units:
     def presentation(self, spec: LunSpec, unit: AttachableUnit) -> Presentation:
         """Say how a unit is shown at the address of a LUN."""
         shown = spec.options.presentation
-        one = next((each for each in self.forwarded if each.unit is unit), None)
+        one = self.forwarded_by(unit)
         if one is None or not spec.options.own_identity:
             return shown
         return with_own_names(shown, one.unit.limits.device_type, one.first.steady_name)

@@ -147,7 +147,7 @@ def open_backing(spec: LunSpec) -> Backing:
             identity_source=_identity_source(canonical, fd, is_device),
         )
         if not is_device and not spec.options.read_only:
-            backing.scratch_fd = _scratch(canonical.parent, direct=backing.direct)
+            backing.scratch_fd = open_scratch(canonical.parent, direct=backing.direct)
         undo.pop_all()
     return backing
 
@@ -245,7 +245,8 @@ def _fallocate(fd: int, mode: int, offset: int, length: int) -> int:
     return int(call(fd, mode, offset, length))
 
 
-def _scratch(folder: Path, *, direct: bool) -> int:
+def open_scratch(folder: Path, *, direct: bool = False) -> int:
+    """Open an empty temporary file, on which the engine tries how to write; -1: there is none."""
     # EOPNOTSUPP on file systems without O_TMPFILE, EACCES or EROFS where only the image may be
     # written: the engine has a safe default without.
     flags = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC | (os.O_DIRECT if direct else 0)

@@ -136,14 +136,18 @@ def _event(node: Path) -> dict[str, str]:
     return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
 
 
+def _with_partitions(node: Path) -> list[Path]:
+    return [node, *(each for each in _entries(node) if (each / "partition").exists())]
+
+
 def _numbers(node: Path, letter: str) -> set[str]:
-    places = [node, *(each for each in _entries(node) if (each / "partition").exists())]
+    places = _with_partitions(node)
     told = (_attributes(place, ("dev",)).get("dev", b"").decode().strip() for place in places)
     return {f"{letter}{number}" for number in told if number}
 
 
 def _holders(node: Path) -> set[str]:
-    places = [node, *(each for each in _entries(node) if (each / "partition").exists())]
+    places = _with_partitions(node)
     return {holder.name for place in places for holder in _entries(place / "holders")}
 
 

@@ -28,6 +28,8 @@ _BLOCK_LIMITS_BYTES = 64
 _LONGEST_BLOCK = slice(1, 4)
 
 _DISKS = frozenset({DeviceType.DISK, DeviceType.ZONED_DISK})
+#: Types of devices whose READ and WRITE are about blocks with addresses.
+HAVE_BLOCKS = _DISKS | {DeviceType.OPTICAL, DeviceType.CD}
 #: What a block is taken for where the kernel does not know: the smallest makes the limit largest,
 #: and a longer command is refused all the same.
 _USUAL_BLOCK = 512

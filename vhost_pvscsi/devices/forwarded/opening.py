@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Self
 from vhost_pvscsi.errors import ConfigurationError, DeviceBusyError, DeviceError
 from vhost_pvscsi.scsi.pages import DeviceType
 
+from .limits import HAVE_BLOCKS
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -42,8 +44,6 @@ _USUAL_DEPTH, _MAX_DEPTH = 32, 256
 
 #: Types whose commands a device takes one at a time.
 _ONE_AT_A_TIME = frozenset({DeviceType.TAPE, DeviceType.CHANGER})
-#: Types that have blocks.
-_BLOCKS = frozenset({DeviceType.DISK, DeviceType.ZONED_DISK, DeviceType.OPTICAL, DeviceType.CD})
 
 
 @dataclass(slots=True)
@@ -124,7 +124,7 @@ def open_sg(path: Path, *, lock: bool = True) -> OpenDevice:
             device_type,
             _depth(host),
             most if device_type in _ONE_AT_A_TIME else min(most, _MAX_OF_MANY),
-            _block_size(path) if device_type in _BLOCKS else 0,
+            _block_size(path) if device_type in HAVE_BLOCKS else 0,
         )
         undo.pop_all()
     log.info(
@@ -174,7 +174,7 @@ def _busy(path: Path) -> DeviceBusyError:
 
 def _claim(path: Path) -> int:
     """Keep others from mounting a disk or CD, if it has a block node."""
-    for folder in (_SYSFS / path.resolve().name / "device" / "block").glob("*"):
+    for folder in _block_folders(path):
         node = Path("/dev") / folder.name
         try:
             # Reading its descriptor sends nothing.
@@ -200,12 +200,16 @@ def _max_transfer(fd: int) -> int:
 
 
 def _block_size(path: Path) -> int:
-    block = _SYSFS / path.resolve().name / "device" / "block"
-    for folder in block.glob("*"):
+    for folder in _block_folders(path):
         text = _read(folder / "queue" / "logical_block_size")
         if text.isdecimal():
             return int(text)
     return 0
+
+
+def _block_folders(path: Path) -> list[Path]:
+    """Find what sysfs has on the block node of an SG node's device, if it has one."""
+    return list((_SYSFS / path.resolve().name / "device" / "block").glob("*"))
 
 
 def _read(path: Path) -> str:

@@ -13,15 +13,16 @@ from vhost_pvscsi.devices.policy.defaults import allowed
 from vhost_pvscsi.devices.reached import ReachedUnit
 from vhost_pvscsi.scsi import sense
 from vhost_pvscsi.scsi.codes import Opcode
-from vhost_pvscsi.scsi.pages import DeviceType
 
 from . import lost
+from .limits import HAVE_BLOCKS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from vhost_pvscsi.devices.faults.rule import Rule
     from vhost_pvscsi.medium import Medium
+    from vhost_pvscsi.scsi.pages import DeviceType
     from vhost_pvscsi.scsi.request import Reply, Request
     from vhost_pvscsi.sg import Device
 
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 
 #: READ and WRITE: workers send them by themselves.
 _BLOCKS_MOVE = frozenset(b"\x08\x0a\x28\x2a\x88\x8a\xa8\xaa")
-_HAVE_BLOCKS = frozenset(
-    {DeviceType.DISK, DeviceType.ZONED_DISK, DeviceType.OPTICAL, DeviceType.CD}
-)
 
 #: Neither report nor clear a unit attention (SAM-5 5.14; MMC-6 6.7, GET EVENT STATUS NOTIFICATION).
 _IGNORE_ATTENTION = frozenset({Opcode.INQUIRY, Opcode.REPORT_LUNS, Opcode.REQUEST_SENSE, 0x4A})
@@ -126,7 +124,7 @@ class ForwardedUnit(ReachedUnit):
     @property
     def medium_opcodes(self) -> frozenset[int]:
         """READ and WRITE of what has blocks, as far as its type's policy lets them pass."""
-        if self._limits.device_type not in _HAVE_BLOCKS:
+        if self._limits.device_type not in HAVE_BLOCKS:
             return frozenset()
         passing = allowed(self._limits.device_type)
         return frozenset(opcode for opcode in _BLOCKS_MOVE if (opcode, None) in passing)

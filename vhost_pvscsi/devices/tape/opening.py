@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vhost_pvscsi.devices import locking
+from vhost_pvscsi.devices.opening import open_scratch
 from vhost_pvscsi.errors import ConfigurationError, DeviceError
 
 if TYPE_CHECKING:
@@ -95,10 +96,8 @@ def _beside(path: Path, flags: int, held: contextlib.ExitStack) -> int | None:
 
 
 def _scratch(folder: Path, held: contextlib.ExitStack) -> int | None:
-    # As for disks: the engine has a safe default where there can be none.
-    try:
-        fd = os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    except OSError:
+    fd = open_scratch(folder)
+    if fd < 0:
         return None
     held.callback(os.close, fd)
     return fd
