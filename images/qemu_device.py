@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 FOLDER = cache.TREE / "qemu-device"
 #: What the device includes, and what makes the rest of it: 13 MB of 450.
 _HEADERS = ("include", "host/include", "linux-headers", "qapi", "scripts", "VERSION")
+#: What its functional tests stand on.
+_FUNCTIONAL = ("python/qemu", "tests/functional/qemu_test")
 _LIBRARIES = Path("usr/lib/x86_64-linux-gnu")
 
 
@@ -58,19 +60,28 @@ def make(*, report: Callable[[str], None] = lambda _: None) -> DeviceModule:
     with cache.lock("qemu-device"):
         if not cache.is_current(folder, stamp):
             report(f"device for QEMU {qemu.version}")
-            _compile(folder, qemu, _source(tarball), _headers(apt, plan))
+            _compile(folder, qemu, _source(tarball, "qemu-headers", _HEADERS), _headers(apt, plan))
             cache.complete(folder, stamp)
     return DeviceModule(qemu, folder / "xen-vscsi.so")
 
 
-def _source(tarball: Path) -> Path:
-    folder = cache.root() / "qemu-headers"
-    stamp = cache.digest(tarball.name, *_HEADERS)
+def functional_tests() -> list[Path]:
+    """Return the folders of Python packages that a functional test in QEMU's tree imports."""
+    plan = manifest.load()
+    tarball = build.private_apt(plan).download_source(plan.device_source, suite=plan.xen_host.suite)
+    with cache.lock("qemu-device"):
+        tree = _source(tarball, "qemu-functional", _FUNCTIONAL)
+    return [(tree / name).parent for name in _FUNCTIONAL]
+
+
+def _source(tarball: Path, name: str, parts: tuple[str, ...]) -> Path:
+    folder = cache.root() / name
+    stamp = cache.digest(tarball.name, *parts)
     if not cache.is_current(folder, stamp):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         top = run(["tar", "-tf", str(tarball)]).partition("/")[0]
-        wanted = [f"{top}/{name}" for name in _HEADERS]
+        wanted = [f"{top}/{part}" for part in parts]
         run(["tar", "-xf", str(tarball), "-C", str(folder), "--strip-components=1", *wanted])
         cache.complete(folder, stamp)
     return folder
