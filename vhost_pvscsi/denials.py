@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .repeats import Repeats, more
 from .scsi import sense
 from .scsi.cdb import service_action, service_action_field
 from .scsi.names import name_of
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: A guest may repeat a command as often as it likes: each is told of once in that many seconds.
-PAUSE = 60.0
-
 
 @dataclass(frozen=True, slots=True)
 class Denial:
@@ -36,12 +34,6 @@ class Denial:
     unsaid: int  #: refusals of that operation code since the last that was told
 
 
-@dataclass(slots=True)
-class _Told:
-    again: float  #: not before that moment
-    unsaid: int = 0
-
-
 class Denials:
     """What was refused to the guest of one virtual host."""
 
@@ -51,10 +43,9 @@ class Denials:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._tell = tell
-        self._clock = clock
         self._counts: Counter[int] = Counter()
-        # By mapping and operation code: what a guest can make us remember is bounded.
-        self._told: dict[tuple[int, int], _Told] = {}
+        #: By mapping and operation code.
+        self._repeats: Repeats[tuple[int, int]] = Repeats(clock)
 
     def count(self, mapping_id: int) -> int:
         """How many commands of a mapping were refused."""
@@ -63,8 +54,7 @@ class Denials:
     def forget(self, mapping_id: int) -> None:
         """Forget a mapping that is gone."""
         self._counts.pop(mapping_id, None)
-        for key in [key for key in self._told if key[0] == mapping_id]:
-            del self._told[key]
+        self._repeats.forget(lambda key: key[0] == mapping_id)
 
     def check(self, request: Request, mapping: Mapping) -> Reply | None:
         """Answer a command that the LUN's policy refuses; None: it may go on.
@@ -86,13 +76,9 @@ class Denials:
 
     def _note(self, opcode: int, action: int | None, mapping: Mapping, refusal: Refusal) -> None:
         self._counts[mapping.id] += 1
-        now = self._clock()
-        told = self._told.get((mapping.id, opcode))
-        if told is not None and now < told.again:
-            told.unsaid += 1
+        unsaid = self._repeats.happened((mapping.id, opcode))
+        if unsaid is None:
             return
-        unsaid = told.unsaid if told else 0
-        self._told[mapping.id, opcode] = _Told(now + PAUSE)
         command = name_of(opcode, action)
         log.warning(
             "%s (%s): command %s (%02Xh) refused: %s%s",
@@ -101,6 +87,6 @@ class Denials:
             command,
             opcode,
             refusal.rule,
-            f"; {unsaid} more since the last line" if unsaid else "",
+            more(unsaid),
         )
         self._tell(Denial(mapping.address, command, refusal.rule, unsaid))

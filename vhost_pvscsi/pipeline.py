@@ -13,6 +13,7 @@ from .devices.presentation import PLAIN, Presentation
 from .errors import MungerError
 from .munge import inquiry, operation_codes, protection, report_luns
 from .munge.registry import REGISTRY, Registry
+from .repeats import more
 from .scsi.request import Reply
 from .scsi.sense import INTERNAL_TARGET_FAILURE, check_condition
 
@@ -32,19 +33,25 @@ async def serve(request: Request, mapping: Mapping, registry: Registry = REGISTR
     """Answer one request; adapter.py has turned its mapping id and generation into the mapping.
 
     A munger of a layer takes those behind it and the unit for one: it is asked first, and sees
-    the reply last. A bug costs the guest that one command, and is logged; never the adapter.
+    the reply last. A bug costs the guest that one command, never the adapter. It is
+    logged, but the same command of the same LUN once a minute only.
     """
     try:
         return await _through(request, mapping, registry)
     except MungerError as error:
-        return _failed(request, mapping, f"failed: {error}", error)
+        return _failed(request, mapping, registry, f"failed: {error}", error)
     except Exception as error:
-        return _failed(request, mapping, "failed by a bug of ours", error)
+        return _failed(request, mapping, registry, "failed by a bug of ours", error)
 
 
-def _failed(request: Request, mapping: Mapping, reason: str, error: Exception) -> Reply:
-    where = f"{mapping.address} ({mapping.unit.name})"
-    log.error("%s: command %s %s", where, request.cdb.hex(" "), reason, exc_info=error)
+def _failed(
+    request: Request, mapping: Mapping, registry: Registry, reason: str, error: Exception
+) -> Reply:
+    unsaid = registry.failures.happened((mapping.address, mapping.id, request.opcode))
+    if unsaid is not None:
+        where = f"{mapping.address} ({mapping.unit.name})"
+        said = f"{reason}{more(unsaid)}"
+        log.error("%s: command %s %s", where, request.cdb.hex(" "), said, exc_info=error)
     return check_condition(INTERNAL_TARGET_FAILURE)
 
 

@@ -4,11 +4,12 @@ import logging
 
 import pytest
 
-from vhost_pvscsi.denials import PAUSE, Denials
+from vhost_pvscsi.denials import Denials
 from vhost_pvscsi.devices.absent import AbsentUnit
 from vhost_pvscsi.devices.policy.policy import Policy
 from vhost_pvscsi.devices.presentation import Presentation
 from vhost_pvscsi.identity import Address
+from vhost_pvscsi.repeats import PAUSE
 from vhost_pvscsi.scsi.pages import DeviceType
 from vhost_pvscsi.scsi.request import Request
 from vhost_pvscsi.translation import Table

@@ -151,3 +151,18 @@ async def test_a_munger_that_raises_costs_one_command_and_is_named(caplog):
     assert "fails of" in caplog.text
     assert "has raised SystemExit: at once" in caplog.text
     assert "bug of ours" not in caplog.text
+
+
+async def test_what_fails_again_and_again_is_logged_once_a_while(caplog):
+    registry = Registry()
+
+    @registry.on_reply(0x12)
+    def fails(request, reply, mapping):
+        raise SystemExit("at once")
+
+    registry.on_reply(0x00)(fails)
+    with caplog.at_level(logging.ERROR):
+        for cdb in ("12", "12", "12", "00"):
+            reply = await pipeline.serve(request(cdb), table(disk()).resolve(1, 3), registry)
+            assert reply.sense[12:14].hex() == "4400"
+    assert len(caplog.records) == 2

@@ -15,14 +15,18 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Callable, Iterator
-from typing import TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from vhost_pvscsi.errors import ConfigurationError
+from vhost_pvscsi.repeats import Repeats
 from vhost_pvscsi.scsi.cdb import service_action_field
 from vhost_pvscsi.scsi.request import Reply, Request
 from vhost_pvscsi.translation import Mapping
 
 from .layer import Direction, Layer, Munger
+
+if TYPE_CHECKING:
+    from vhost_pvscsi.identity import Address
 
 #: Rewrites a request before its unit sees it; a `Reply` answers it instead.
 Inbound: TypeAlias = Callable[[Request, Mapping], Request | Reply]
@@ -48,6 +52,8 @@ class Registry:
     def __init__(self) -> None:
         self.theirs = Layer()
         self.ours = Layer()
+        #: Commands that failed on the way, by address, mapping and operation code.
+        self.failures: Repeats[tuple[Address, int, int]] = Repeats()
         self._origin: str | None = None
 
     @property
