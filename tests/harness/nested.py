@@ -63,7 +63,12 @@ class OuterHost:
     """The outer guest, running; a context manager that ends it with all that is in it."""
 
     def __init__(
-        self, image: GuestImage, *, ports: Sequence[str], spec: MachineSpec | None = None
+        self,
+        image: GuestImage,
+        *,
+        ports: Sequence[str],
+        spec: MachineSpec | None = None,
+        smp: int | None = None,
     ) -> None:
         """Describe it: one that has a KVM which emulates Xen, if `spec` names no other machine."""
         self._setup = _SETUP if spec else _SETUP + _KVM
@@ -74,6 +79,7 @@ class OuterHost:
             accelerator=TCG,
             cpu=_CPU,
             memory_mib=1280,
+            smp=smp,
             modules=HOST_MODULES,
         )
         self._machine = Machine(spec, ports=ports)

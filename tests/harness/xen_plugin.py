@@ -26,6 +26,18 @@ if TYPE_CHECKING:
 XEN, VIRTIO = "xen", "virtio"  #: The guests in it, by name.
 
 
+def virtio_spec() -> MachineSpec:
+    """Return a guest with vhost-user-scsi for the same back-end."""
+    return MachineSpec(
+        images.qemu("10"),
+        images.guest(),
+        "q35-vhost-user-scsi",
+        backends=(Backend(SOCKETS[1]),),
+        accelerator="kvm",
+        memory_mib=256,
+    )
+
+
 @pytest.fixture(scope="session")
 def xen_device() -> DeviceModule:
     """The QEMU that emulates Xen, and our device for it."""
@@ -74,14 +86,6 @@ def virtio_guest(
     xen_host: OuterHost, xen_backend: OuterDaemon, evidence: Collector
 ) -> Iterator[InnerGuest]:
     """Stage: beside the Xen guest one with vhost-user-scsi, which has the same LUNs."""
-    spec = MachineSpec(
-        images.qemu("10"),
-        images.guest(),
-        "q35-vhost-user-scsi",
-        backends=(Backend(SOCKETS[1]),),
-        accelerator="kvm",
-        memory_mib=256,
-    )
-    guest = InnerGuest(xen_host, spec, name=VIRTIO)
+    guest = InnerGuest(xen_host, virtio_spec(), name=VIRTIO)
     with guest, evidence.watch(guest):
         yield guest.boot()
