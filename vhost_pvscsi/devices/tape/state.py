@@ -14,8 +14,10 @@ from vhost_pvscsi.scsi import mode, sense, sequential
 from vhost_pvscsi.scsi.sense import invalid_parameter
 from vhost_pvscsi.scsi.sequential import BlockDescriptor
 
+from .description import TapeGeometry
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from vhost_pvscsi.devices.emulated.description import DiskIdentity
     from vhost_pvscsi.devices.nonvolatile import UnitMemory
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from vhost_pvscsi.scsi.request import Reply
     from vhost_pvscsi.scsi.sense import SenseCode
 
-    from .description import TapeGeometry
+    from .cartridge import Cartridge
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,23 +52,38 @@ def definitions() -> tuple[mode.PageDefinition, ...]:
 
 
 class TapeState(UnitState):
-    """What a tape has besides: its medium, and how blocks are written."""
+    """What a tape has besides: its medium, and how blocks are written. Its drive is empty first."""
 
     def __init__(
         self,
         identity: DiskIdentity,
-        geometry: TapeGeometry,
         commands: CommandSet,
         medium: TapeMedium,
         memory: UnitMemory | None = None,
     ) -> None:
         super().__init__(identity, commands, definitions(), memory)
-        self.geometry = geometry
         self.medium = medium
+        self.cartridge: Cartridge | None = None
+        self.stopped = self.removal.ejected = True
         self._settings = Settings()
+        self._media_watchers: list[Callable[[str], None]] = []
         medium.set_descriptor_sense(self.modes.descriptor_sense)
         #: Orders commands of the medium that come by the long road.
         self.turn = asyncio.Lock()
+
+    @property
+    def geometry(self) -> TapeGeometry:
+        """The cartridge's; without one nothing is known of it."""
+        return self.cartridge.geometry if self.cartridge is not None else TapeGeometry()
+
+    def watch_media(self, tell: Callable[[str], None]) -> None:
+        """Have `tell` told by whom (`guest`) the cartridge was loaded or unloaded."""
+        self._media_watchers.append(tell)
+
+    def tell_media(self, by: str) -> None:
+        """Say by whom the cartridge was loaded or unloaded."""
+        for tell in self._media_watchers:
+            tell(by)
 
     @property
     def removable(self) -> bool:
@@ -111,10 +128,8 @@ class TapeState(UnitState):
                 length = BlockDescriptor.parse(listed.descriptor).block_length
             after = Settings(length, bool(sequential.buffered_mode(listed.device_specific)))
         if after != self._settings:
-            await asyncio.to_thread(
-                self.medium.set, block_length=after.block_length, unbuffered=not after.buffered
-            )
-        self._settings = after
+            self._settings = after
+            await self.settle()
         self.modes.current = pages
         self.medium.set_descriptor_sense(self.modes.descriptor_sense)
         return True
@@ -126,7 +141,14 @@ class TapeState(UnitState):
     async def forget_settings(self) -> None:
         """Go back to what holds after a reset."""
         self._settings = Settings()
-        await asyncio.to_thread(self.medium.set, block_length=0, unbuffered=False)
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Have what is in the drive read and written as it was set."""
+        now = self._settings
+        await asyncio.to_thread(
+            self.medium.set, block_length=now.block_length, unbuffered=not now.buffered
+        )
 
 
 def _wrong_descriptor(listed: mode.ParameterList) -> Reply | None:

@@ -11,7 +11,7 @@ use super::turn::Turn;
 use super::{position, reading, spacing, writing};
 use crate::chain::{Buffers, Chain};
 use crate::error::{Error, Result};
-use crate::outcome::{Outcome, Service, WRITE_PROTECTED};
+use crate::outcome::{Outcome, Service, MEDIUM_NOT_PRESENT, WRITE_PROTECTED};
 use crate::step::{Slow, Step};
 
 /// Longest block that can be written: READ BLOCK LIMITS tells the guest.
@@ -37,7 +37,7 @@ pub struct Carried {
 }
 
 /// How a tape stands.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Standing {
     /// Where it stands.
     pub place: Place,
@@ -74,13 +74,31 @@ pub struct Tape {
     pub list: Buffers,
 }
 
-/// A tape in a drive.
+/// What is in a drive.
+#[derive(Debug)]
+enum Holding {
+    Tape(Box<Tape>),
+    /// No tape; what those before it have carried is counted on with the next one.
+    Nothing(Carried),
+}
+
+impl Holding {
+    fn tape(&mut self) -> Option<&mut Tape> {
+        match self {
+            Holding::Tape(tape) => Some(tape),
+            Holding::Nothing(_) => None,
+        }
+    }
+}
+
+/// A drive, and the tape in it.
 #[derive(Debug)]
 pub struct Drive {
     /// Whose turn it is.
     pub turn: Turn,
-    tape: Mutex<Tape>,
-    read_only: bool,
+    holding: Mutex<Holding>,
+    /// What is in it may not be written. Changed where no command is on its way.
+    read_only: AtomicBool,
 }
 
 impl Drive {
@@ -88,8 +106,32 @@ impl Drive {
     /// `warning`: from how many on writes are answered with a warning.
     #[must_use]
     pub fn new(image: Image, capacity: u64, warning: u64) -> Self {
-        let read_only = image.read_only;
-        let tape = Tape {
+        let drive = Drive::empty();
+        drive.insert(image, capacity, warning);
+        drive
+    }
+
+    /// A drive without a tape.
+    #[must_use]
+    pub fn empty() -> Self {
+        Drive {
+            turn: Turn::default(),
+            holding: Mutex::new(Holding::Nothing(Carried::default())),
+            read_only: AtomicBool::new(false),
+        }
+    }
+
+    /// Put an image into the drive, in the place of what is in there: as `new`. Nothing is set.
+    ///
+    /// What was in there is let go of as it is: `remove` has made it stable.
+    pub fn insert(&self, image: Image, capacity: u64, warning: u64) {
+        let mut holding = self.holding();
+        let carried = match &*holding {
+            Holding::Tape(tape) => tape.carried,
+            Holding::Nothing(carried) => *carried,
+        };
+        self.read_only.store(image.read_only, Ordering::Relaxed);
+        *holding = Holding::Tape(Box::new(Tape {
             image,
             place: Place::default(),
             ahead: None,
@@ -97,15 +139,27 @@ impl Drive {
             unbuffered: false,
             capacity,
             warning,
-            carried: Carried::default(),
+            carried,
             list: Buffers::with_capacity(256),
-        };
-        Drive { turn: Turn::default(), tape: Mutex::new(tape), read_only }
+        }));
     }
 
-    fn tape(&self) -> MutexGuard<'_, Tape> {
+    /// Make what is in the drive stable, keep its index, and let go of it.
+    ///
+    /// # Errors
+    /// What the kernel says; the tape is in the drive still, at its beginning.
+    pub fn remove(&self) -> Result<()> {
+        self.rest()?;
+        let mut holding = self.holding();
+        if let Holding::Tape(tape) = &*holding {
+            *holding = Holding::Nothing(tape.carried);
+        }
+        Ok(())
+    }
+
+    fn holding(&self) -> MutexGuard<'_, Holding> {
         // Nothing under this lock can panic half way.
-        self.tape.lock().unwrap_or_else(PoisonError::into_inner)
+        self.holding.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Check a command, and carry it out if that takes no waiting and nobody is before it.
@@ -122,7 +176,10 @@ impl Drive {
             return Step::Slow(Slow::Tape { command, first: false });
         }
         // Somebody else may look at how the tape stands: not waited for here.
-        let done = self.tape.try_lock().ok().and_then(|mut tape| tape.at_once(command, chain));
+        let done = self.holding.try_lock().ok().and_then(|mut holding| match holding.tape() {
+            Some(tape) => tape.at_once(command, chain),
+            None => Some(Outcome::check(MEDIUM_NOT_PRESENT)),
+        });
         match done {
             Some(outcome) => {
                 self.turn.give_back();
@@ -135,7 +192,7 @@ impl Drive {
     fn refused(&self, command: Command, protected: bool) -> std::result::Result<(), Box<Outcome>> {
         let writes =
             matches!(command, Command::Write { .. } | Command::Marks { .. } | Command::Erase);
-        if writes && (self.read_only || protected) {
+        if writes && (protected || self.read_only.load(Ordering::Relaxed)) {
             return Err(Box::new(Outcome::check(WRITE_PROTECTED)));
         }
         Ok(())
@@ -147,38 +204,46 @@ impl Drive {
         let outcome = if ended.load(Ordering::Relaxed) {
             Outcome::of(Service::Aborted)
         } else {
-            self.tape().carry_out(command, buffers, ended)
+            match self.holding().tape() {
+                Some(tape) => tape.carry_out(command, buffers, ended),
+                None => Outcome::check(MEDIUM_NOT_PRESENT),
+            }
         };
         self.turn.give_back();
         outcome
     }
 
-    /// How it stands.
+    /// How it stands; without a tape, at the beginning of nothing.
     #[must_use]
     pub fn standing(&self) -> Standing {
-        let tape = self.tape();
-        let index = tape.image.index();
-        Standing {
-            place: tape.place,
-            file: index.marks_before(tape.place.object),
-            end: index.end(),
-            marks: index.marks(),
-            carried: tape.carried,
+        match &*self.holding() {
+            Holding::Tape(tape) => {
+                let index = tape.image.index();
+                Standing {
+                    place: tape.place,
+                    file: index.marks_before(tape.place.object),
+                    end: index.end(),
+                    marks: index.marks(),
+                    carried: tape.carried,
+                }
+            }
+            Holding::Nothing(carried) => Standing { carried: *carried, ..Standing::default() },
         }
     }
 
     /// What became of the image when it was opened.
     #[must_use]
     pub fn loaded(&self) -> Loaded {
-        self.tape().image.loaded
+        self.holding().tape().map_or_else(Loaded::default, |tape| tape.image.loaded)
     }
 
     /// Set the length of blocks of the fixed kind, 0: none; and whether each write is stable when
-    /// it is answered.
+    /// it is answered. It holds for the tape that is in the drive.
     pub fn set(&self, block_length: u32, unbuffered: bool) {
-        let mut tape = self.tape();
-        tape.block_length = block_length;
-        tape.unbuffered = unbuffered;
+        if let Some(tape) = self.holding().tape() {
+            tape.block_length = block_length;
+            tape.unbuffered = unbuffered;
+        }
     }
 
     /// Make everything stable, keep the index, and stand at the beginning.
@@ -186,7 +251,8 @@ impl Drive {
     /// # Errors
     /// What the kernel says.
     pub fn rest(&self) -> Result<()> {
-        let mut tape = self.tape();
+        let mut holding = self.holding();
+        let Some(tape) = holding.tape() else { return Ok(()) };
         tape.go(Place::default());
         tape.image.close().map_err(|source| Error::Io { context: "write the tape image", source })
     }
