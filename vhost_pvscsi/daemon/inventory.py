@@ -68,7 +68,7 @@ class Inventory:
         self._on_front_end = on_front_end
         self._on_denial = on_denial
         self._on_failed = on_failed
-        self._units = Units(engine, state, self._reached_by)
+        self._units = Units(engine, state, self._reached_by, self._attached_at)
         self._hosts: dict[int, VirtualHost] = {}
         self._changing = asyncio.Lock()
 
@@ -247,6 +247,7 @@ class Inventory:
                 self._let_go(unit)
                 raise
             log.info("%s: attached %s", spec.address, spec.pdev)
+            await self._units.changers.settle()
 
     async def detach(self, address: Address, *, force: bool, patience: float) -> None:
         """Detach the LUN at an address; its commands may take `patience` seconds to end.
@@ -288,13 +289,15 @@ class Inventory:
 
     async def _remove(self, host: VirtualHost, address: Address, patience: float) -> None:
         unit = host.adapter.unit_at(address)
-        if not await host.adapter.detach(address, patience=patience):
-            # The kernel has guests' pages still, and our descriptor must not go to another file.
-            raise DeviceBusyError(
-                f"{address}: a command does not end; the LUN stays, offline",
-                hint="detach it again when its device answers",
-            )
-        self._let_go(unit)
+        async with self._units.changers.still(unit):
+            if not await host.adapter.detach(address, patience=patience):
+                # The kernel has guests' pages still, and our descriptor must not go to another
+                # file.
+                raise DeviceBusyError(
+                    f"{address}: a command does not end; the LUN stays, offline",
+                    hint="detach it again when its device answers",
+                )
+            self._let_go(unit)
 
     def _let_go(self, unit: AttachableUnit) -> None:
         if not any(self._peers(unit)):
@@ -307,6 +310,13 @@ class Inventory:
             for host in self._hosts.values()
             for mapping in host.adapter.table
             if mapping.unit is unit
+        )
+
+    def _attached_at(self, address: Address) -> tuple[LogicalUnit, Presentation] | None:
+        host = self._hosts.get(address.host)
+        mappings = host.adapter.table if host is not None else ()
+        return next(
+            ((one.unit, one.presentation) for one in mappings if one.address == address), None
         )
 
     def _reached_by(self, nexus: str) -> Iterator[tuple[LogicalUnit, Presentation]]:

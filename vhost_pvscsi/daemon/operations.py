@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from vhost_pvscsi.devices.changer.changer import MediumChanger
 from vhost_pvscsi.devices.emulated.disk import EmulatedDisk
 from vhost_pvscsi.devices.faults.parse import parse_rule
 from vhost_pvscsi.devices.pdev import split_commas
@@ -35,6 +36,10 @@ log = logging.getLogger(__name__)
 
 #: What `Engine.counters` tells of a ring, in its order.
 _COUNTERS = ("reads", "writes", "others", "long-road", "bytes-read", "bytes-written", "bounced")
+
+
+#: What kinds of emulated units are called.
+_TYPES = {EmulatedDisk: "disk", EmulatedTape: "tape", MediumChanger: "changer"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,16 +219,17 @@ class Operations:
 def _status(mapping: Attached, adapter: Adapter) -> LunStatus:
     unit = mapping.unit
     shown = mapping.presentation
-    assert isinstance(unit, EmulatedDisk | EmulatedTape)
+    assert isinstance(unit, EmulatedDisk | EmulatedTape | MediumChanger)
     # Blocks of a tape have no number and no size of their own.
     disk = unit.geometry if isinstance(unit, EmulatedDisk) else None
+    protected = not isinstance(unit, MediumChanger) and unit.geometry.read_only
     return LunStatus(
         address=mapping.address,
         pdev=unit.name,
-        type="disk" if disk else "tape",
+        type=next(word for kind, word in _TYPES.items() if isinstance(unit, kind)),
         blocks=disk.blocks if disk else 0,
         block_size=disk.block_size if disk else 0,
-        read_only=shown.protected or unit.geometry.read_only,
+        read_only=shown.protected or protected,
         serial=shown.serial or unit.identity.serial,
         naa=(shown.naa or unit.identity.naa).hex(),
         state="offline" if adapter.is_offline(mapping.id) else "running",
