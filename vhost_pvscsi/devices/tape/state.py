@@ -112,7 +112,10 @@ class TapeState(UnitState):
             after = Settings(length, bool(sequential.buffered_mode(listed.device_specific)))
         if after != self._settings:
             await asyncio.to_thread(
-                self.medium.set, block_length=after.block_length, unbuffered=not after.buffered
+                self.medium.set,
+                block_length=after.block_length,
+                unbuffered=not after.buffered,
+                compress=False,
             )
         self._settings = after
         self.modes.current = pages
@@ -126,7 +129,7 @@ class TapeState(UnitState):
     async def forget_settings(self) -> None:
         """Go back to what holds after a reset."""
         self._settings = Settings()
-        await asyncio.to_thread(self.medium.set, block_length=0, unbuffered=False)
+        await asyncio.to_thread(self.medium.set, block_length=0, unbuffered=False, compress=False)
 
 
 def _wrong_descriptor(listed: mode.ParameterList) -> Reply | None:
