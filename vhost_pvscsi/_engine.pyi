@@ -142,10 +142,16 @@ class Medium:
         """How it stands; waits for the command in progress.
 
         Object, byte, file of where it stands; object, byte of the end of data; filemarks on it;
-        blocks and bytes written, blocks and bytes read, filemarks written, read and write errors.
+        blocks written, their bytes, their bytes in the image; the same of blocks read; filemarks
+        written; read and write errors; commands refused because the tape is write-protected.
         """
-    def tape_set(self, block_length: int, unbuffered: bool) -> None:
-        """Set the length of fixed blocks (0: none), and whether writes are stable when answered."""
+    def tape_set(self, block_length: int, unbuffered: bool, compress: bool) -> None:
+        """Set the length of fixed blocks (0: none), whether writes are stable when answered.
+
+        And whether blocks are compressed, where that makes them less.
+        """
+    def tape_progress(self) -> tuple[int, int] | None:
+        """Operation code and 65536ths of a command that goes on behind its answer; None: none."""
     def tape_rest(self) -> None:
         """Make all that was written stable, keep the index, stand at the beginning.
 
@@ -218,11 +224,14 @@ class TapeImage:
         """Find out what is on it. Raises ValueError where it is no image, or damaged; OSError."""
     def state(self) -> tuple[int, int, int, int, int]:
         """Objects, bytes to the end of data, filemarks; where a torn tail begins, its bytes."""
-    def objects(self, first: int, limit: int) -> list[tuple[int, int, bool]]:
-        """What objects are: where its data is, how long it is (-1: a filemark), has it errors.
+    def objects(self, first: int, limit: int) -> list[tuple[int, int, int, bool, bool] | None]:
+        """What objects are, None: a filemark.
 
-        Raises OSError.
+        Of a block: where its data is, its length, its length in the image, whether it has errors,
+        whether it is compressed. Raises OSError.
         """
+    def unpack(self, offset: int, stored: int) -> bytes | None:
+        """The data of a compressed block; None: it is damaged. Raises OSError."""
 
 @final
 class Device:

@@ -70,6 +70,7 @@ class SequentialOpcode(enum.IntEnum):
     WRITE_6 = 0x0A
     WRITE_FILEMARKS_6 = 0x10
     SPACE_6 = 0x11
+    VERIFY_6 = 0x13
     ERASE_6 = 0x19
     LOAD_UNLOAD = 0x1B
     LOCATE_10 = 0x2B

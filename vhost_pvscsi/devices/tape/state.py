@@ -147,7 +147,10 @@ class TapeState(UnitState):
         """Have what is in the drive read and written as it was set."""
         now = self._settings
         await asyncio.to_thread(
-            self.medium.set, block_length=now.block_length, unbuffered=not now.buffered
+            self.medium.set,
+            block_length=now.block_length,
+            unbuffered=not now.buffered,
+            compress=False,
         )
 
 

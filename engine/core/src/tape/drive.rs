@@ -1,17 +1,19 @@
 //! The drive: an image, where it stands, what was set; one command after the other.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::answers;
 use super::cdb::{self, Command};
 use super::image::{Image, Loaded};
 use super::index::Place;
+use super::packing::Packer;
+use super::progress::Progress;
 use super::turn::Turn;
-use super::{position, reading, spacing, writing};
+use super::{position, reading, spacing, verifying, writing};
 use crate::chain::{Buffers, Chain};
 use crate::error::{Error, Result};
-use crate::outcome::{Outcome, Service, MEDIUM_NOT_PRESENT, WRITE_PROTECTED};
+use crate::outcome::{Outcome, Service, GOOD, MEDIUM_NOT_PRESENT, WRITE_PROTECTED};
 use crate::step::{Slow, Step};
 
 /// Longest block that can be written: READ BLOCK LIMITS tells the guest.
@@ -24,16 +26,22 @@ pub struct Carried {
     pub blocks_written: u64,
     /// Bytes in them.
     pub bytes_written: u64,
+    /// Bytes that they take in the image: fewer, where they are compressed.
+    pub stored_written: u64,
     /// Blocks read.
     pub blocks_read: u64,
     /// Bytes in them.
     pub bytes_read: u64,
+    /// Bytes that they take in the image.
+    pub stored_read: u64,
     /// Filemarks written.
     pub marks_written: u64,
     /// Blocks that could not be read.
     pub read_errors: u64,
     /// Writes that failed.
     pub write_errors: u64,
+    /// Commands that would have written a protected tape.
+    pub refused: u64,
 }
 
 /// How a tape stands.
@@ -64,12 +72,18 @@ pub struct Tape {
     pub block_length: u32,
     /// A write is stable when it is answered: no buffered mode.
     pub unbuffered: bool,
+    /// Blocks are compressed, where that makes them less.
+    pub compress: bool,
+    /// What compresses them.
+    pub packer: Packer,
     /// Bytes of the image that may be used.
     pub capacity: u64,
     /// Bytes of it from where on writes are answered with a warning.
     pub warning: u64,
     /// What it has carried.
     pub carried: Carried,
+    /// The end of a command that was answered before it failed; the next one is told.
+    deferred: Option<Outcome>,
     /// Used by one command after the other, so that none allocates.
     pub list: Buffers,
 }
@@ -96,9 +110,13 @@ impl Holding {
 pub struct Drive {
     /// Whose turn it is.
     pub turn: Turn,
+    /// How far a command is that goes on behind its answer.
+    pub progress: Progress,
     holding: Mutex<Holding>,
     /// What is in it may not be written. Changed where no command is on its way.
     read_only: AtomicBool,
+    /// Commands that would have written a protected tape.
+    protected: AtomicU64,
 }
 
 impl Drive {
@@ -116,8 +134,10 @@ impl Drive {
     pub fn empty() -> Self {
         Drive {
             turn: Turn::default(),
+            progress: Progress::default(),
             holding: Mutex::new(Holding::Nothing(Carried::default())),
             read_only: AtomicBool::new(false),
+            protected: AtomicU64::new(0),
         }
     }
 
@@ -137,9 +157,12 @@ impl Drive {
             ahead: None,
             block_length: 0,
             unbuffered: false,
+            compress: false,
+            packer: Packer::default(),
             capacity,
             warning,
             carried,
+            deferred: None,
             list: Buffers::with_capacity(256),
         }));
     }
@@ -190,9 +213,12 @@ impl Drive {
     }
 
     fn refused(&self, command: Command, protected: bool) -> std::result::Result<(), Box<Outcome>> {
-        let writes =
-            matches!(command, Command::Write { .. } | Command::Marks { .. } | Command::Erase);
+        let writes = matches!(
+            command,
+            Command::Write { .. } | Command::Marks { .. } | Command::Erase { .. }
+        );
         if writes && (protected || self.read_only.load(Ordering::Relaxed)) {
+            self.protected.fetch_add(1, Ordering::Relaxed);
             return Err(Box::new(Outcome::check(WRITE_PROTECTED)));
         }
         Ok(())
@@ -205,7 +231,7 @@ impl Drive {
             Outcome::of(Service::Aborted)
         } else {
             match self.holding().tape() {
-                Some(tape) => tape.carry_out(command, buffers, ended),
+                Some(tape) => tape.carry_out(command, buffers, ended, &self.progress),
                 None => Outcome::check(MEDIUM_NOT_PRESENT),
             }
         };
@@ -213,9 +239,39 @@ impl Drive {
         outcome
     }
 
+    /// Whether a command, whose turn it is, is answered before it is done: it has IMMED, and takes
+    /// long. Then it is in progress, and `run_behind` carries it out.
+    #[must_use]
+    pub fn goes_behind(&self, command: Command) -> bool {
+        let Some(opcode) = command.immediate() else { return false };
+        let mut holding = self.holding();
+        let Some(tape) = holding.tape() else { return false };
+        let long = tape.image.is_unstable() || matches!(command, Command::Verify(_));
+        let behind = long && tape.deferred.is_none();
+        if behind {
+            self.progress.begin(opcode);
+        }
+        behind
+    }
+
+    /// Carry out a command that was answered already, and give the turn back; whoever comes next is
+    /// told if it fails.
+    pub fn run_behind(&self, command: Command) {
+        let (nothing, never) = (Buffers::with_capacity(0), AtomicBool::new(false));
+        if let Some(tape) = self.holding().tape() {
+            let outcome = tape.carry_out(command, &nothing, &never, &self.progress);
+            if outcome.status != GOOD {
+                tape.deferred = Some(outcome.deferred());
+            }
+        }
+        self.progress.end();
+        self.turn.give_back();
+    }
+
     /// How it stands; without a tape, at the beginning of nothing.
     #[must_use]
     pub fn standing(&self) -> Standing {
+        let refused = self.protected.load(Ordering::Relaxed);
         match &*self.holding() {
             Holding::Tape(tape) => {
                 let index = tape.image.index();
@@ -224,10 +280,12 @@ impl Drive {
                     file: index.marks_before(tape.place.object),
                     end: index.end(),
                     marks: index.marks(),
-                    carried: tape.carried,
+                    carried: Carried { refused, ..tape.carried },
                 }
             }
-            Holding::Nothing(carried) => Standing { carried: *carried, ..Standing::default() },
+            Holding::Nothing(carried) => {
+                Standing { carried: Carried { refused, ..*carried }, ..Standing::default() }
+            }
         }
     }
 
@@ -237,12 +295,13 @@ impl Drive {
         self.holding().tape().map_or_else(Loaded::default, |tape| tape.image.loaded)
     }
 
-    /// Set the length of blocks of the fixed kind, 0: none; and whether each write is stable when
-    /// it is answered. It holds for the tape that is in the drive.
-    pub fn set(&self, block_length: u32, unbuffered: bool) {
+    /// Set the length of blocks of the fixed kind, 0: none; whether each write is stable when it is
+    /// answered; whether blocks are compressed. It holds for the tape that is in the drive.
+    pub fn set(&self, block_length: u32, unbuffered: bool, compress: bool) {
         if let Some(tape) = self.holding().tape() {
             tape.block_length = block_length;
             tape.unbuffered = unbuffered;
+            tape.compress = compress;
         }
     }
 
@@ -267,6 +326,9 @@ impl Tape {
 
     /// Do it if it takes no waiting.
     fn at_once(&mut self, command: Command, chain: &Chain) -> Option<Outcome> {
+        if self.deferred.is_some() {
+            return self.deferred.take();
+        }
         match command {
             Command::Read { fixed: false, suppress, length } => {
                 reading::read_at_once(self, suppress, length, &chain.data_in)
@@ -281,7 +343,16 @@ impl Tape {
         }
     }
 
-    fn carry_out(&mut self, command: Command, buffers: &Buffers, ended: &AtomicBool) -> Outcome {
+    fn carry_out(
+        &mut self,
+        command: Command,
+        buffers: &Buffers,
+        ended: &AtomicBool,
+        progress: &Progress,
+    ) -> Outcome {
+        if let Some(failed) = self.deferred.take() {
+            return failed;
+        }
         match command {
             Command::Read { fixed, suppress, length } => {
                 let asked = reading::Asked { fixed, suppress, length };
@@ -292,22 +363,32 @@ impl Tape {
             Command::Position { form, allocation } => {
                 position::read(self, form, allocation, buffers)
             }
-            Command::Erase => {
-                self.stable(|tape| tape.image.open_at(tape.place).map(|()| Outcome::good(0)))
-            }
-            Command::Rewind => self.stable(|tape| {
+            Command::Erase { .. } => self
+                .stable(progress, |tape| tape.image.open_at(tape.place).map(|()| Outcome::good(0))),
+            Command::Rewind { .. } => self.stable(progress, |tape| {
                 tape.go(Place::default());
                 Ok(Outcome::good(0))
             }),
-            Command::Space { over, count } => self.stable(|tape| spacing::space(tape, over, count)),
-            Command::Locate(target) => self.stable(|tape| spacing::locate(tape, target)),
+            Command::Space { over, count } => {
+                self.stable(progress, |tape| spacing::space(tape, over, count))
+            }
+            Command::Locate { target, .. } => {
+                self.stable(progress, |tape| spacing::locate(tape, target))
+            }
+            Command::Verify(check) => self.stable(progress, |tape| {
+                Ok(verifying::verify(tape, check, buffers, ended, progress))
+            }),
         }
     }
 
     /// Make what was written stable, then do it (SSC-5: a command that moves the tape elsewhere
     /// writes buffered blocks first).
-    fn stable(&mut self, act: impl FnOnce(&mut Self) -> std::io::Result<Outcome>) -> Outcome {
-        if let Err(error) = self.image.sync() {
+    fn stable(
+        &mut self,
+        progress: &Progress,
+        act: impl FnOnce(&mut Self) -> std::io::Result<Outcome>,
+    ) -> Outcome {
+        if let Err(error) = self.image.sync_telling(|done, whole| progress.at(done, whole)) {
             self.carried.write_errors += 1;
             return answers::host(&error, true, 0);
         }
