@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,8 +11,10 @@ import pytest
 from tests.harness import changer as smc
 from tests.harness import tape as ssc
 from tests.harness.changer import Changer, drive, make_library, portal, slot
+from tests.harness.daemon import program
 from tests.harness.frontend import FrontEnd
 from tests.harness.tape import Tape
+from tests.harness.verbs import Verbs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -309,3 +313,142 @@ def test_commands_that_are_sent_together_are_done_one_after_the_other(rig: Rig) 
     for one in pending:
         assert rig.guest.wait(one).good
     assert rig.changer.lying() == {slot(4): "A1L8", slot(2): "A2L8", slot(3): "A3L8"}
+
+
+@pytest.fixture
+def by_hand(make_daemon: MakeDaemon, library: Path, folder: Path) -> Iterator[tuple[Rig, Verbs]]:
+    control = folder / "control"
+    daemon = make_daemon(luns(library), "--control", str(control))
+    with FrontEnd(daemon.socket) as guest:
+        yield Rig(daemon, guest), Verbs(control)
+
+
+def test_people_move_import_and_export(by_hand: tuple[Rig, Verbs], library: Path) -> None:
+    rig, verb = by_hand
+    with verb.client() as events:
+        verb("changer", "move", "0:0:0:0", "A1L8", "drive:1")
+        moved = events.wait_event("CARTRIDGE_MOVED", timeout=20)["data"]
+        assert moved == {
+            "vdev": "0:0:0:0",
+            "cartridge": "A1L8.tap",
+            "barcode": "A1L8",
+            "source": "slot:1",
+            "destination": "drive:1",
+            "by": "operator",
+        }
+        rig.changer.move(slot(2), slot(4))
+        assert events.wait_event("CARTRIDGE_MOVED", timeout=20)["data"]["by"] == "guest"
+    assert rig.drives[1].do(READY).sense_code == smc.CHANGED
+    (library / "NEW.tap").touch()
+    told = json.loads(verb("changer", "status", "0:0:0:0", "--json"))
+    assert told["shelf"] == ["NEW.tap"]
+    lying = {one["element"]: one["barcode"] for one in told["elements"] if one["barcode"]}
+    assert lying == {"drive:1": "A1L8", "slot:4": "A2L8", "slot:3": "A3L8"}
+    assert verb("changer", "import", "0:0:0:0", "NEW") == "it lies in import-export:1\n"
+    assert rig.changer.do(READY).sense_code == smc.ACCESSED
+    (found,) = [one for one in rig.changer.elements(smc.PORTAL) if one.full]
+    assert (found.tag, found.flags) == ("NEW", 0x3B)
+    rig.changer.move(portal(1), portal(2))
+    (found,) = [one for one in rig.changer.elements(smc.PORTAL) if one.full]
+    assert found.flags == 0x39, "a guest's move is none by hand"
+    said = verb("changer", "export", "0:0:0:0", "import-export:2")
+    assert said == "NEW.tap lies on the shelf\n"
+    assert rig.changer.do(READY).sense_code == smc.ACCESSED
+    assert (library / "NEW.tap").exists()
+    verb("changer", "import", "0:0:0:0", "NEW.tap", "--element", "slot:1")
+    assert rig.changer.do(READY).sense_code == smc.CHANGED
+    assert "slot:1" in verb("changer", "status", "0:0:0:0")
+
+
+def test_what_people_cannot_do_is_said(by_hand: tuple[Rig, Verbs], library: Path) -> None:
+    rig, verb = by_hand
+    (library / "NEW.tap").touch()
+    rig.changer.move(slot(1), drive(0))
+    rig.changer.check(smc.PREVENT)
+    rig.drives[0].do(READY)
+    rig.drives[0].check(smc.PREVENT)
+    for words, said in (
+        ("status 0:0:1:0", "0:0:1:0: tape: is no changer"),
+        ("status 0:0:9:0", "has nothing at 0:0:9:0"),
+        ("move 0:0:0:0 slot:1 slot:2", "slot:1 is empty"),
+        ("move 0:0:0:0 slot:2 slot:3", "slot:3 is full: A3L8.tap lies there"),
+        ("move 0:0:0:0 slot:2 slot:5", "the changer has no slot:5"),
+        ("move 0:0:0:0 slot:2 pick:1", "pick:1: no cartridge can lie there"),
+        ("move 0:0:0:0 slot:2 shelf", "'shelf' is no element"),
+        ("move 0:0:0:0 NEW slot:1", "'NEW' is neither an element nor a cartridge in one"),
+        ("move 0:0:0:0 drive:0 slot:1", "drive:0: a guest prevents the removal of the medium"),
+        ("import 0:0:0:0 A2L8", "A2L8 lies in slot:2"),
+        ("import 0:0:0:0 ../x.tap", "'../x.tap' is no cartridge of changer:"),
+        ("import 0:0:0:0 NEW --element slot:2 --force", "slot:2 is full"),
+        ("import 0:0:0:0 NEW", "a guest prevents the removal of media"),
+        ("export 0:0:0:0 drive:0", "drive:0 cannot be reached by hand"),
+        ("export 0:0:0:0 slot:4 --force", "slot:4 is empty"),
+    ):
+        assert said in verb("changer", *words.split(), status=1), words
+    assert rig.changer.lying() == {drive(0): "A1L8", slot(2): "A2L8", slot(3): "A3L8"}
+    verb("changer", "import", "0:0:0:0", "NEW", "--force")
+
+
+def test_a_drive_that_comes_later_is_loaded(
+    make_daemon: MakeDaemon, library: Path, folder: Path
+) -> None:
+    control = folder / "control"
+    verb = Verbs(control)
+    daemon = make_daemon(luns(library), "--control", str(control))
+    with FrontEnd(daemon.socket) as guest:
+        rig = Rig(daemon, guest)
+        rig.changer.move(slot(1), drive(0))
+        rig.drives[0].do(READY)
+        rig.drives[0].write(b"x")
+        verb("scsi-detach", "0:0:1:0")
+        (found,) = [one for one in rig.changer.elements(smc.DRIVE) if one.full]
+        assert (found.flags & 0x0C, found.code) == (0x04, (0x3B, 0x1A))
+        assert rig.changer.do(smc.move(drive(0), slot(1))).sense_code == smc.NO_DRIVE
+        verb("scsi-attach", "tape:", "0:0:1:0")
+        guest.ready(target=1)
+        assert rig.drives[0].rest() == [b"x"]
+        # The changer goes: what is in its drive stays there, and is known when it comes back.
+        verb("scsi-detach", "0:0:0:0")
+        rig.drives[0].write(b"y")
+        verb("scsi-attach", f"changer:{library}", "0:0:0:0")
+        guest.ready()
+        rig.changer.move(drive(0), slot(1))
+
+
+def test_a_library_with_a_mistake_is_not_attached(library: Path, folder: Path) -> None:
+    (library / "changer.toml").write_text("slot = 4")
+    words = [str(program()), "serve", "--socket-path", str(folder / "s")]
+    words += ["--lun", f"0:0:0:0=changer:{library}"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        f"error: {library}/changer.toml: 'slot' is not known",
+        "hint: there is slots, import-export, picks, drives, capacity, write-protected, barcodes",
+    ]
+
+
+def test_a_library_is_one_daemons(make_daemon: MakeDaemon, library: Path, folder: Path) -> None:
+    make_daemon(luns(library))
+    words = [str(program()), "serve", "--socket-path", str(folder / "s")]
+    words += ["--lun", f"0:0:0:0=changer:{library}"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert f"changer:{library}: another daemon or another LUN has it" in done.stderr
+
+
+def test_a_protected_cartridge_is_not_written(make_daemon: MakeDaemon, folder: Path) -> None:
+    settings = 'drives = ["0:0:1:0"]\nwrite-protected = ["A.tap"]\ncapacity = "1M"\n'
+    library = make_library(folder / "lib", "A", "B", settings=settings)
+    daemon = make_daemon([f"0:0:0:0=changer:{library}", "0:0:1:0=tape:"])
+    with FrontEnd(daemon.socket) as guest:
+        guest.ready()
+        changer, tape = Changer(guest), Tape(guest, target=1)
+        tape.do(READY)
+        changer.move(slot(1), drive(0))
+        tape.do(READY)
+        assert tape.do(ssc.write_6(3), data_out=b"abc").sense_code == (7, 0x27, 0)
+        changer.check(smc.exchange(slot(2), drive(0), slot(1)))
+        tape.do(READY)
+        tape.write(b"abc")
+        full = [tape.do(ssc.write_6(60_000), data_out=bytes(60_000)) for _ in range(20)]
+        assert full[-1].sense_code == ssc.OVERFLOW

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from vhost_pvscsi.devices.tape.tape import EmulatedTape
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
+    from vhost_pvscsi.devices.changer.state import Moved
     from vhost_pvscsi.devices.faults.rule import Rule
     from vhost_pvscsi.devices.lun_options import LunOptions
     from vhost_pvscsi.devices.pdev import LunSpec
@@ -35,9 +37,17 @@ log = logging.getLogger(__name__)
 class Changers:
     """All changers of a daemon, and how they find their drives."""
 
-    def __init__(self, find: Callable[[Address], tuple[LogicalUnit, Presentation] | None]) -> None:
-        """Begin with none; `find` tells what is attached at an address, and how it is shown."""
+    def __init__(
+        self,
+        find: Callable[[Address], tuple[LogicalUnit, Presentation] | None],
+        on_moved: Callable[[MediumChanger, Moved], None],
+    ) -> None:
+        """Begin with none; `find` tells what is attached at an address, and how it is shown.
+
+        `on_moved` is told of cartridges that have been moved.
+        """
         self._find = find
+        self._on_moved = on_moved
         self._known: list[MediumChanger] = []
 
     def make(
@@ -71,6 +81,7 @@ class Changers:
             memory=memory,
             faults=rules,
         )
+        changer.state.on_moved = partial(self._on_moved, changer)
         self._known.append(changer)
         held.callback(self._forget, changer)
         if not settings.layout.drives:

@@ -11,6 +11,7 @@ from vhost_pvscsi.devices.emulated.disk import EmulatedDisk
 from vhost_pvscsi.devices.faults.parse import parse_rule
 from vhost_pvscsi.devices.pdev import split_commas
 from vhost_pvscsi.devices.tape.tape import EmulatedTape
+from vhost_pvscsi.errors import ConfigurationError
 
 from .control.operator import Change, HostStatus, LunStatus, Size
 from .plan import Plan, of_options
@@ -168,6 +169,19 @@ class Operations:
                     yield _forwarded_status(mapping, host.adapter, one)
                 else:
                     yield _status(mapping, host.adapter)
+
+    def changer(self, address: Address) -> MediumChanger:
+        """The changer at an address.
+
+        Raises:
+            ConfigurationError: nothing is attached there, or something else.
+        """
+        unit = self._inventory.unit_at(address)
+        if isinstance(unit, MediumChanger):
+            return unit
+        raise ConfigurationError(
+            f"{address}: {unit.name} is no changer", hint="changer:DIR is one, its drives are not"
+        )
 
     async def set_faults(self, address: Address, rules: Sequence[str]) -> None:
         """Put fault rules in the place of those there are; none: lift them.

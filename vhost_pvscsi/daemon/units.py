@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+    from vhost_pvscsi.devices.changer.changer import MediumChanger
+    from vhost_pvscsi.devices.changer.state import Moved
     from vhost_pvscsi.devices.faults.rule import Rule
     from vhost_pvscsi.devices.nonvolatile import StateDirectory, UnitMemory
     from vhost_pvscsi.devices.opening import Backing
@@ -74,12 +76,14 @@ class Units:
         state: StateDirectory | None = None,
         neighbours: Neighbours = lambda _: (),
         find: Callable[[Address], tuple[LogicalUnit, Presentation] | None] = lambda _: None,
+        on_moved: Callable[[MediumChanger, Moved], None] = lambda _unit, _moved: None,
     ) -> None:
         """Begin with none; `neighbours` finds the units that a nexus reaches.
 
-        `find` tells what is attached at an address, and how it is shown there.
+        `find` tells what is attached at an address, and how it is shown there, `on_moved` is told
+        of cartridges that changers have moved.
         """
-        self.changers = Changers(find)
+        self.changers = Changers(find, on_moved)
         self._engine = engine
         self._neighbours = neighbours
         # Their own, so that copies keep no flush waiting. They begin with the first copy.

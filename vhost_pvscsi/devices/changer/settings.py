@@ -165,7 +165,9 @@ def _barcodes(name: str, value: object) -> Mapping[str, str]:
         )
     for file, barcode in value.items():
         if not isinstance(barcode, str):
-            raise ConfigurationError(f"{name}: {file}: {barcode!r} is no string")
+            raise ConfigurationError(
+                f"{name}: {file}: {barcode!r} is no string", hint='"FILE.tap" = "BARCODE"'
+            )
         check_barcode(file, barcode)
     return value
 
