@@ -107,7 +107,10 @@ class Medium:
     def null(*, size: int, block_size: int, read_only: bool, latency_us: int = 0) -> Medium:
         """Reads give zeros, writes are forgotten."""
     @staticmethod
-    def tape(
+    def tape_drive() -> Medium:
+        """A tape drive that is empty: MEDIUM NOT PRESENT."""
+    def tape_insert(
+        self,
         fd: int,
         *,
         sidecar_fd: int | None,
@@ -115,8 +118,8 @@ class Medium:
         capacity: int,
         warning: int,
         scratch_fd: int | None = None,
-    ) -> Medium:
-        """A tape at its beginning, over an image in SIMH's format; a torn tail is cut.
+    ) -> None:
+        """Put an image in SIMH's format into the drive, at its beginning; a torn tail is cut.
 
         `sidecar_fd`: the file beside it that keeps the index, read and written. `capacity`: bytes
         of the image that may be used; `warning`: from how many on writes are warned.
@@ -125,6 +128,8 @@ class Medium:
             ValueError: it is no image of that format, or damaged.
             OSError: it cannot be read.
         """
+    def tape_remove(self) -> None:
+        """Do as `tape_rest`, and let go of the tape; after an OSError it is in the drive still."""
     @staticmethod
     def tape_commands() -> dict[int, tuple[bool, bytes]]:
         """What is implemented for a tape, as `commands` says for a disk."""

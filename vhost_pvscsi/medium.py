@@ -176,11 +176,15 @@ class TapeStanding:
 
 
 class TapeMedium(Medium):
-    """A tape in the engine."""
+    """A tape drive in the engine, and the tape in it."""
 
     @classmethod
-    def open(
-        cls,
+    def drive(cls) -> Self:
+        """Make a drive that is empty."""
+        return cls(_engine.Medium.tape_drive())
+
+    def insert(
+        self,
         fd: int,
         *,
         sidecar_fd: int | None,
@@ -188,24 +192,32 @@ class TapeMedium(Medium):
         capacity: int = UNLIMITED,
         warning: int = UNLIMITED,
         scratch_fd: int | None = None,
-    ) -> Self:
-        """Put an image into a drive, at its beginning; see `_engine.Medium.tape`.
+    ) -> None:
+        """Put an image into the drive, at its beginning; see `_engine.Medium.tape_insert`.
+
+        On a thread that may wait. What is set holds for the tape that is in the drive: see `set`.
 
         Raises:
             ConfigurationError: it is no tape image, or damaged.
             DeviceError: it cannot be read.
         """
         with _translated():
-            return cls(
-                _engine.Medium.tape(
-                    fd,
-                    sidecar_fd=sidecar_fd,
-                    read_only=read_only,
-                    capacity=capacity,
-                    warning=warning,
-                    scratch_fd=scratch_fd,
-                )
+            self.handle.tape_insert(
+                fd,
+                sidecar_fd=sidecar_fd,
+                read_only=read_only,
+                capacity=capacity,
+                warning=warning,
+                scratch_fd=scratch_fd,
             )
+
+    def remove(self) -> None:
+        """Make all stable, keep the index, and let go of the tape; on a thread that may wait.
+
+        Raises:
+            OSError: the host refused, with its errno; the tape stays.
+        """
+        self.handle.tape_remove()
 
     @property
     def loaded(self) -> TapeLoaded:

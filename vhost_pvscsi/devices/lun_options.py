@@ -93,6 +93,7 @@ class LunOptions:
     removable: bool = False
     capacity: int | None = None  #: of a tape, bytes of its image
     create: bool = False  #: an image that is not there is made
+    compression: bool = False  #: a tape's blocks are compressed until a guest has it else
     faults: tuple[Rule, ...] = ()
     fault_file: Path | None = None  #: of more rules, which come after
     vendor: str | None = None
@@ -292,6 +293,7 @@ _OPTIONS: Mapping[str, tuple[str, Callable[[str, str], object]]] = {
     "removable": ("removable", _switch),
     "capacity": ("capacity", _capacity),
     "create": ("create", _switch),
+    "compression": ("compression", _switch),
     "fault": ("faults", _fault),
     "fault-file": ("fault_file", _fault_file),
     "vendor": ("vendor", _text(VENDOR_WIDTH)),

@@ -36,7 +36,7 @@ class LunSpec:
     address: Address
     pdev: str  #: as given, for messages
     kind: Kind
-    path: Path | None  #: of PATH and TAPE
+    path: Path | None  #: of PATH and TAPE; None: the drive is empty
     size: int | None  #: bytes, of RAM and NULL
     options: LunOptions = NO_OPTIONS
     device: DeviceName | None = None  #: of DEVICE
@@ -75,6 +75,10 @@ def parse_pdev(address: Address, text: str) -> LunSpec:
     _check_options_apply(spec, frozenset(word.partition("=")[0] for word in words))
     if spec.size is not None:
         check_size(pdev, spec.size, options.block_size)
+    if spec.kind is Kind.TAPE and spec.path is None and options.create:
+        raise ConfigurationError(
+            f"{pdev} is an empty drive: there is nothing to create", hint="tape:FILE,create"
+        )
     return spec
 
 
@@ -128,14 +132,14 @@ def _parse_source(pdev: str, *, forward: bool | None = None) -> _Source:
         if colon and prefix == kind.value:
             return _Source(kind, size=parse_size(rest, of=pdev))
     tape = bool(colon) and prefix == Kind.TAPE.value
-    if not (rest if tape else pdev) or "\0" in pdev:
+    if not pdev or "\0" in pdev:
         raise ConfigurationError(
             f"PDEV {pdev!r} names nothing",
             hint="an image file, a block device, a SCSI device of the host, tape:FILE, ram:SIZE "
             "or null:SIZE",
         )
     if tape:
-        return _Source(Kind.TAPE, path=Path(rest))
+        return _Source(Kind.TAPE, path=Path(rest) if rest else None)
     name = match_name(pdev)
     if forward is None:
         forward = name is not None
@@ -189,9 +193,10 @@ _ONLY_FOR = {
     "block-size": (_DISKS, "emulated disks, a forwarded device has its own"),
     "rotational": (_DISKS, "emulated disks"),
     "removable": (_DISKS, "emulated disks"),
-    "max-transfer": (_DISKS | {Kind.DEVICE}, "disks"),
+    "max-transfer": (_DISKS | {Kind.DEVICE, Kind.TAPE}, "disks and tapes"),
     "capacity": (frozenset({Kind.TAPE}), "tape:"),
     "create": (frozenset({Kind.TAPE}), "tape:"),
+    "compression": (frozenset({Kind.TAPE}), "tape:"),
 }
 
 

@@ -61,8 +61,14 @@ impl PyMedium {
     }
 
     #[staticmethod]
+    fn tape_drive() -> Self {
+        PyMedium(Arc::new(Medium::tape(Drive::empty())))
+    }
+
     #[pyo3(signature = (fd, *, sidecar_fd, read_only, capacity, warning, scratch_fd=None))]
-    fn tape(
+    #[allow(clippy::too_many_arguments)]
+    fn tape_insert(
+        &self,
         py: Python<'_>,
         fd: i32,
         sidecar_fd: Option<i32>,
@@ -70,10 +76,18 @@ impl PyMedium {
         capacity: u64,
         warning: u64,
         scratch_fd: Option<i32>,
-    ) -> PyResult<Self> {
-        py.detach(|| Image::open(fd, sidecar_fd, read_only, scratch_fd))
-            .map(|image| PyMedium(Arc::new(Medium::tape(Drive::new(image, capacity, warning)))))
-            .map_err(to_python)
+    ) -> PyResult<()> {
+        let drive = self.drive()?;
+        py.detach(|| {
+            Image::open(fd, sidecar_fd, read_only, scratch_fd)
+                .map(|image| drive.insert(image, capacity, warning))
+        })
+        .map_err(to_python)
+    }
+
+    fn tape_remove(&self, py: Python<'_>) -> PyResult<()> {
+        let drive = self.drive()?;
+        py.detach(|| drive.remove()).map_err(to_python)
     }
 
     #[staticmethod]

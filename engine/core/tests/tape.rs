@@ -526,3 +526,25 @@ fn a_command_that_fails_behind_its_answer_is_told_with_the_next_one() {
     assert_eq!(tape.order(&[0x01, 1, 0, 0, 0, 0]).status, GOOD);
     assert_eq!(tape.0.standing().place.object, 0);
 }
+
+#[test]
+fn a_drive_is_empty_between_two_tapes_and_counts_on() {
+    const NOT_PRESENT: (u8, u8, u8) = (0x02, 0x3a, 0x00);
+    let (first, second) = (memory_file(b""), memory_file(&record(2, b"ab")));
+    let tape = Tape::of(&first);
+    tape.write(b"first");
+    tape.mark();
+    tape.0.remove().unwrap();
+    assert_eq!(tape.read(), Err(NOT_PRESENT));
+    for cdb in [[0x01, 0, 0, 0, 0, 0], [0x11, 3, 0, 0, 0, 0], [0x10, 0, 0, 0, 1, 0]] {
+        assert_eq!(said(&tape.order(&cdb)), NOT_PRESENT);
+    }
+    let none = tape.0.standing();
+    assert_eq!((none.place.object, none.end.object, none.carried.blocks_written), (0, 0, 1));
+    let image = Image::open(second.as_raw_fd(), None, true, None).unwrap();
+    tape.0.insert(image, u64::MAX, u64::MAX);
+    assert_eq!(tape.rest(), [Some(b"ab".to_vec())]);
+    assert_eq!(said(&tape.write(b"x")), (0x07, 0x27, 0x00), "it is write-protected");
+    assert_eq!(tape.0.standing().carried.blocks_read, 1);
+    assert_eq!(content(&first), [record(5, b"first"), vec![0; 4]].concat());
+}

@@ -13,7 +13,7 @@ use super::turn::Turn;
 use super::{position, reading, spacing, verifying, writing};
 use crate::chain::{Buffers, Chain};
 use crate::error::{Error, Result};
-use crate::outcome::{Outcome, Service, GOOD, WRITE_PROTECTED};
+use crate::outcome::{Outcome, Service, GOOD, MEDIUM_NOT_PRESENT, WRITE_PROTECTED};
 use crate::step::{Slow, Step};
 
 /// Longest block that can be written: READ BLOCK LIMITS tells the guest.
@@ -45,7 +45,7 @@ pub struct Carried {
 }
 
 /// How a tape stands.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Standing {
     /// Where it stands.
     pub place: Place,
@@ -88,15 +88,33 @@ pub struct Tape {
     pub list: Buffers,
 }
 
-/// A tape in a drive.
+/// What is in a drive.
+#[derive(Debug)]
+enum Holding {
+    Tape(Box<Tape>),
+    /// No tape; what those before it have carried is counted on with the next one.
+    Nothing(Carried),
+}
+
+impl Holding {
+    fn tape(&mut self) -> Option<&mut Tape> {
+        match self {
+            Holding::Tape(tape) => Some(tape),
+            Holding::Nothing(_) => None,
+        }
+    }
+}
+
+/// A drive, and the tape in it.
 #[derive(Debug)]
 pub struct Drive {
     /// Whose turn it is.
     pub turn: Turn,
     /// How far a command is that goes on behind its answer.
     pub progress: Progress,
-    tape: Mutex<Tape>,
-    read_only: bool,
+    holding: Mutex<Holding>,
+    /// What is in it may not be written. Changed where no command is on its way.
+    read_only: AtomicBool,
     /// Commands that would have written a protected tape.
     protected: AtomicU64,
 }
@@ -106,8 +124,34 @@ impl Drive {
     /// `warning`: from how many on writes are answered with a warning.
     #[must_use]
     pub fn new(image: Image, capacity: u64, warning: u64) -> Self {
-        let read_only = image.read_only;
-        let tape = Tape {
+        let drive = Drive::empty();
+        drive.insert(image, capacity, warning);
+        drive
+    }
+
+    /// A drive without a tape.
+    #[must_use]
+    pub fn empty() -> Self {
+        Drive {
+            turn: Turn::default(),
+            progress: Progress::default(),
+            holding: Mutex::new(Holding::Nothing(Carried::default())),
+            read_only: AtomicBool::new(false),
+            protected: AtomicU64::new(0),
+        }
+    }
+
+    /// Put an image into the drive, in the place of what is in there: as `new`. Nothing is set.
+    ///
+    /// What was in there is let go of as it is: `remove` has made it stable.
+    pub fn insert(&self, image: Image, capacity: u64, warning: u64) {
+        let mut holding = self.holding();
+        let carried = match &*holding {
+            Holding::Tape(tape) => tape.carried,
+            Holding::Nothing(carried) => *carried,
+        };
+        self.read_only.store(image.read_only, Ordering::Relaxed);
+        *holding = Holding::Tape(Box::new(Tape {
             image,
             place: Place::default(),
             ahead: None,
@@ -117,22 +161,28 @@ impl Drive {
             packer: Packer::default(),
             capacity,
             warning,
-            carried: Carried::default(),
+            carried,
             deferred: None,
             list: Buffers::with_capacity(256),
-        };
-        Drive {
-            turn: Turn::default(),
-            progress: Progress::default(),
-            tape: Mutex::new(tape),
-            read_only,
-            protected: AtomicU64::new(0),
-        }
+        }));
     }
 
-    fn tape(&self) -> MutexGuard<'_, Tape> {
+    /// Make what is in the drive stable, keep its index, and let go of it.
+    ///
+    /// # Errors
+    /// What the kernel says; the tape is in the drive still, at its beginning.
+    pub fn remove(&self) -> Result<()> {
+        self.rest()?;
+        let mut holding = self.holding();
+        if let Holding::Tape(tape) = &*holding {
+            *holding = Holding::Nothing(tape.carried);
+        }
+        Ok(())
+    }
+
+    fn holding(&self) -> MutexGuard<'_, Holding> {
         // Nothing under this lock can panic half way.
-        self.tape.lock().unwrap_or_else(PoisonError::into_inner)
+        self.holding.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Check a command, and carry it out if that takes no waiting and nobody is before it.
@@ -149,7 +199,10 @@ impl Drive {
             return Step::Slow(Slow::Tape { command, first: false });
         }
         // Somebody else may look at how the tape stands: not waited for here.
-        let done = self.tape.try_lock().ok().and_then(|mut tape| tape.at_once(command, chain));
+        let done = self.holding.try_lock().ok().and_then(|mut holding| match holding.tape() {
+            Some(tape) => tape.at_once(command, chain),
+            None => Some(Outcome::check(MEDIUM_NOT_PRESENT)),
+        });
         match done {
             Some(outcome) => {
                 self.turn.give_back();
@@ -164,7 +217,7 @@ impl Drive {
             command,
             Command::Write { .. } | Command::Marks { .. } | Command::Erase { .. }
         );
-        if writes && (self.read_only || protected) {
+        if writes && (protected || self.read_only.load(Ordering::Relaxed)) {
             self.protected.fetch_add(1, Ordering::Relaxed);
             return Err(Box::new(Outcome::check(WRITE_PROTECTED)));
         }
@@ -177,7 +230,10 @@ impl Drive {
         let outcome = if ended.load(Ordering::Relaxed) {
             Outcome::of(Service::Aborted)
         } else {
-            self.tape().carry_out(command, buffers, ended, &self.progress)
+            match self.holding().tape() {
+                Some(tape) => tape.carry_out(command, buffers, ended, &self.progress),
+                None => Outcome::check(MEDIUM_NOT_PRESENT),
+            }
         };
         self.turn.give_back();
         outcome
@@ -188,9 +244,10 @@ impl Drive {
     #[must_use]
     pub fn goes_behind(&self, command: Command) -> bool {
         let Some(opcode) = command.immediate() else { return false };
-        let tape = self.tape();
-        let long = tape.image.is_unstable() || matches!(command, Command::Verify(_));
-        let behind = long && tape.deferred.is_none();
+        let behind = self.holding().tape().is_some_and(|tape| {
+            let long = tape.image.is_unstable() || matches!(command, Command::Verify(_));
+            long && tape.deferred.is_none()
+        });
         if behind {
             self.progress.begin(opcode);
         }
@@ -201,43 +258,51 @@ impl Drive {
     /// told if it fails.
     pub fn run_behind(&self, command: Command) {
         let (nothing, never) = (Buffers::with_capacity(0), AtomicBool::new(false));
-        let mut tape = self.tape();
-        let outcome = tape.carry_out(command, &nothing, &never, &self.progress);
-        if outcome.status != GOOD {
-            tape.deferred = Some(outcome.deferred());
+        if let Some(tape) = self.holding().tape() {
+            let outcome = tape.carry_out(command, &nothing, &never, &self.progress);
+            if outcome.status != GOOD {
+                tape.deferred = Some(outcome.deferred());
+            }
         }
-        drop(tape);
         self.progress.end();
         self.turn.give_back();
     }
 
-    /// How it stands.
+    /// How it stands; without a tape, at the beginning of nothing.
     #[must_use]
     pub fn standing(&self) -> Standing {
-        let tape = self.tape();
-        let index = tape.image.index();
-        Standing {
-            place: tape.place,
-            file: index.marks_before(tape.place.object),
-            end: index.end(),
-            marks: index.marks(),
-            carried: Carried { refused: self.protected.load(Ordering::Relaxed), ..tape.carried },
+        let refused = self.protected.load(Ordering::Relaxed);
+        match &*self.holding() {
+            Holding::Tape(tape) => {
+                let index = tape.image.index();
+                Standing {
+                    place: tape.place,
+                    file: index.marks_before(tape.place.object),
+                    end: index.end(),
+                    marks: index.marks(),
+                    carried: Carried { refused, ..tape.carried },
+                }
+            }
+            Holding::Nothing(carried) => {
+                Standing { carried: Carried { refused, ..*carried }, ..Standing::default() }
+            }
         }
     }
 
     /// What became of the image when it was opened.
     #[must_use]
     pub fn loaded(&self) -> Loaded {
-        self.tape().image.loaded
+        self.holding().tape().map_or_else(Loaded::default, |tape| tape.image.loaded)
     }
 
     /// Set the length of blocks of the fixed kind, 0: none; whether each write is stable when it is
-    /// answered; whether blocks are compressed.
+    /// answered; whether blocks are compressed. It holds for the tape that is in the drive.
     pub fn set(&self, block_length: u32, unbuffered: bool, compress: bool) {
-        let mut tape = self.tape();
-        tape.block_length = block_length;
-        tape.unbuffered = unbuffered;
-        tape.compress = compress;
+        if let Some(tape) = self.holding().tape() {
+            tape.block_length = block_length;
+            tape.unbuffered = unbuffered;
+            tape.compress = compress;
+        }
     }
 
     /// Make everything stable, keep the index, and stand at the beginning.
@@ -245,7 +310,8 @@ impl Drive {
     /// # Errors
     /// What the kernel says.
     pub fn rest(&self) -> Result<()> {
-        let mut tape = self.tape();
+        let mut holding = self.holding();
+        let Some(tape) = holding.tape() else { return Ok(()) };
         tape.go(Place::default());
         tape.image.close().map_err(|source| Error::Io { context: "write the tape image", source })
     }
