@@ -135,8 +135,9 @@ def _read_with(
     on-loss=offline|remove (what becomes of the LUN when its device goes away),
     timeout=SECONDS (how long a forwarded command may take), reset=off|lun (what a reset by
     the guest does to a forwarded device), identity=host|own (whose names that has),
-    latency=TIME (of ram: and null:), capacity=SIZE and create=on (of tape:), slots=N,
-    import-export=N, picks=N, drive=VDEV and capacity=SIZE (of changer:, docs/changer.md),
+    latency=TIME (of ram: and null:), capacity=SIZE, create=on and compression=on (of tape:),
+    slots=N, import-export=N, picks=N, drive=VDEV and capacity=SIZE (of changer:,
+    docs/changer.md),
     fault=RULE (a command that fails or hangs, for tests; repeatable), fault-file=PATH.
     A comma in a path is written twice.""",
 )

@@ -98,6 +98,7 @@ class LunOptions:
     picks: int | None = None
     drives: tuple[Address, ...] = ()
     create: bool = False  #: an image that is not there is made
+    compression: bool = False  #: a tape's blocks are compressed until a guest has it else
     faults: tuple[Rule, ...] = ()
     fault_file: Path | None = None  #: of more rules, which come after
     vendor: str | None = None
@@ -306,6 +307,7 @@ _OPTIONS: Mapping[str, tuple[str, Callable[[str, str], object]]] = {
     "import-export": ("import_export", _count(ElementType.IMPORT_EXPORT)),
     "picks": ("picks", _count(ElementType.MEDIUM_TRANSPORT)),
     "drive": ("drives", _drive),
+    "compression": ("compression", _switch),
     "fault": ("faults", _fault),
     "fault-file": ("fault_file", _fault_file),
     "vendor": ("vendor", _text(VENDOR_WIDTH)),

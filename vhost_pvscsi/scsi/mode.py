@@ -74,6 +74,8 @@ class Bit:
 
 #: Caching page: WCE. A write is stable only after SYNCHRONIZE CACHE or with FUA.
 WRITE_CACHE_ENABLE = Bit(2, 2)
+#: Data compression page: DCE. Blocks are compressed.
+DATA_COMPRESSION_ENABLE = Bit(2, 7)
 #: Control page: D_SENSE. Sense data comes in descriptor format.
 DESCRIPTOR_SENSE = Bit(2, 2)
 

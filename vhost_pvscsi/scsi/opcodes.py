@@ -45,6 +45,13 @@ _SEQUENTIAL_BY_KEY = {command.key: command for command in SEQUENTIAL}
 _CHANGER_BY_KEY = {command.key: command for command in CHANGER}
 
 
+def medium_command_name(opcode: int, opcodes: frozenset[int]) -> str:
+    """What a medium's command is called, by the medium's operation codes; else its number."""
+    table = SEQUENTIAL if opcodes == TAPE_OPCODES else TABLE
+    known = (c for c in table if c.opcode == opcode and c.access is not Access.OTHER)
+    return next((str(c) for c in known), f"{opcode:02X}h")
+
+
 def command(opcode: Opcode, service_action: int | None = None) -> Command:
     """The table's row of a command; KeyError where it has none."""
     return _BY_KEY[opcode, service_action]

@@ -52,7 +52,8 @@ class EmulatedTape(PrimaryUnit[TapeState]):
         faults: Iterable[Rule] = (),
     ) -> None:
         known = commands(nonvolatile=memory is not None)
-        state = TapeState(identity, known, medium, memory)
+        compressing = spec.options.compression
+        state = TapeState(identity, known, medium, memory, compressing=compressing)
         rules = Faults(state.gates, lambda: _NO_BLOCKS, None, faults, known)
         super().__init__(spec.pdev, state, HANDLERS, executor, medium, rules)
         self._spec = spec
@@ -111,6 +112,7 @@ class EmulatedTape(PrimaryUnit[TapeState]):
         state = self._state
         cartridge.put_into(state.medium)
         state.cartridge = cartridge
+        state.set_medium()
         state.stopped = state.removal.ejected = False
 
     async def insert_file(self, path: Path, *, read_only: bool, force: bool) -> None:

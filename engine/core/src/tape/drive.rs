@@ -244,10 +244,10 @@ impl Drive {
     #[must_use]
     pub fn goes_behind(&self, command: Command) -> bool {
         let Some(opcode) = command.immediate() else { return false };
-        let mut holding = self.holding();
-        let Some(tape) = holding.tape() else { return false };
-        let long = tape.image.is_unstable() || matches!(command, Command::Verify(_));
-        let behind = long && tape.deferred.is_none();
+        let behind = self.holding().tape().is_some_and(|tape| {
+            let long = tape.image.is_unstable() || matches!(command, Command::Verify(_));
+            long && tape.deferred.is_none()
+        });
         if behind {
             self.progress.begin(opcode);
         }
