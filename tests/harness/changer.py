@@ -155,3 +155,47 @@ def make_library(folder: Path, *names: str, settings: str = "") -> Path:
     if settings:
         (folder / "changer.toml").write_text(settings)
     return folder
+
+
+@dataclass
+class Model:
+    """What a changer should do: what lies where, and the slot that each came from.
+
+    Each function changes it and says how the command should end, None: GOOD.
+    """
+
+    lying: dict[int, str]
+    sources: dict[str, int | None]
+    kept: set[int]  #: drives whose removal is prevented
+    storing: frozenset[int]  #: elements that cartridges can lie in
+
+    def move(self, source: int, destination: int) -> tuple[int, int, int] | None:
+        if not {source, destination} <= self.storing:
+            return NO_ELEMENT
+        if source not in self.lying:
+            return EMPTY
+        if destination in self.lying:
+            return FULL
+        if source in self.kept:
+            return PREVENTED
+        self._put({destination: self.lying.pop(source)}, {destination: source})
+        return None
+
+    def exchange(self, source: int, first: int, second: int) -> tuple[int, int, int] | None:
+        if not {source, first, second} <= self.storing:
+            return NO_ELEMENT
+        if source not in self.lying or first not in self.lying:
+            return EMPTY
+        if source == first or (second in self.lying and second != source):
+            return FULL
+        if {source, first} & self.kept:
+            return PREVENTED
+        new, old = self.lying.pop(source), self.lying.pop(first)
+        self._put({first: new, second: old}, {first: source, second: first})
+        return None
+
+    def _put(self, placed: dict[int, str], came: dict[int, int]) -> None:
+        for element, tag in placed.items():
+            self.lying[element] = tag
+            if came[element] >= FIRST[SLOT]:
+                self.sources[tag] = came[element]

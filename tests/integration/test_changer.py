@@ -452,3 +452,26 @@ def test_a_protected_cartridge_is_not_written(make_daemon: MakeDaemon, folder: P
         tape.write(b"abc")
         full = [tape.do(ssc.write_6(60_000), data_out=bytes(60_000)) for _ in range(20)]
         assert full[-1].sense_code == ssc.OVERFLOW
+
+
+def test_a_move_that_cannot_be_kept_is_undone(rig: Rig, library: Path) -> None:
+    rig.changer.move(slot(1), drive(0))
+    rig.drives[0].do(READY)
+    rig.drives[0].write(b"stays")
+    before = rig.changer.elements()
+    # In the way of what the daemon writes there.
+    (library / "elements.new").mkdir()
+    for cdb in (
+        smc.move(slot(2), slot(4)),
+        smc.move(slot(2), drive(1)),
+        smc.move(drive(0), slot(1)),
+        smc.move(drive(0), drive(1)),
+        smc.exchange(slot(2), drive(0), slot(2)),
+    ):
+        assert rig.changer.do(cdb).sense_code == (4, 0x44, 0x00)
+        assert rig.changer.elements() == before
+        rig.drives[0].check(READY)
+        assert rig.drives[0].everything() == [b"stays"]
+        assert rig.drives[1].do(READY).sense_code == smc.NOT_THERE
+    (library / "elements.new").rmdir()
+    rig.changer.move(drive(0), slot(1))
