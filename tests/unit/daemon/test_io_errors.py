@@ -78,7 +78,9 @@ async def test_a_lun_that_is_looked_at_is_not_told_of_twice() -> None:
 async def test_what_has_no_name_is_told_by_number() -> None:
     errors, heard = watching()
     adapter = Failing()
-    adapter.take_failures = lambda _: None if heard else (LUN, Failures(1, 0xC1, 9999), MEDIUM_OPCODES)  # type: ignore[method-assign]
+    adapter.take_failures = lambda _: (
+        None if heard else (LUN, Failures(1, 0xC1, 9999), MEDIUM_OPCODES)
+    )  # type: ignore[method-assign]
     errors.begin(cast("Adapter", adapter), 7)
     assert (heard[0]["data"]["command"], heard[0]["data"]["errno"]) == ("C1h", "9999")
 

@@ -204,6 +204,5 @@ def _copy(fd: int, image: TapeImage, wanted: contents.TapeFile, sink: BinaryIO) 
     for found in contents.objects(image, wanted.first):
         if found is None:
             break
-        for piece in contents.pieces(fd, image, found):
-            sink.write(piece)
+        sink.writelines(contents.pieces(fd, image, found))
     sink.flush()
