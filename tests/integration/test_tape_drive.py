@@ -33,15 +33,6 @@ def run(*words: str | Path) -> str:
     return f"{done.returncode} {done.stdout}"
 
 
-def compress(tape: Tape, *, on: bool) -> None:
-    """As `mt compression` does it."""
-    sense = tape.check(bytes((0x1A, 0, 0x0F, 0, 255, 0)), data_in=255).data
-    page = bytearray(sense[12:28])
-    page[2] = page[2] & 0x7F | on << 7
-    data = bytes((0, 0, 0x10, 0)) + page
-    tape.check(bytes((0x15, 0x10, 0, 0, len(data), 0)), data_out=data)
-
-
 def test_compressed_and_plain_blocks_are_one_tape(make_daemon: MakeDaemon, folder: Path) -> None:
     image, noise = folder / "t.tap", random.Random(8).randbytes(5000)
     daemon = make_daemon([f"0:0:0:0=tape:{image},create"])
@@ -49,11 +40,11 @@ def test_compressed_and_plain_blocks_are_one_tape(make_daemon: MakeDaemon, folde
         guest.ready()
         tape = Tape(guest)
         tape.write(b"plain" * 1000)
-        compress(tape, on=True)
+        tape.compress(on=True)
         tape.write(TEXT[:50_000])
         tape.write(noise)
         tape.mark()
-        compress(tape, on=False)
+        tape.compress(on=False)
         tape.write(b"plain" * 1000)
         tape.mark()
         wanted = [b"plain" * 1000, TEXT[:50_000], noise, None, b"plain" * 1000, None]
@@ -64,7 +55,7 @@ def test_compressed_and_plain_blocks_are_one_tape(make_daemon: MakeDaemon, folde
         # Over a road of its own: a command in fixed blocks.
         select, data = ssc.mode_select(1000)
         tape.check(select, data_out=data)
-        compress(tape, on=True)
+        tape.compress(on=True)
         tape.check(ssc.write_6(50, fixed=True), data_out=TEXT[:50_000])
         tape.rewind()
         tape.check(ssc.space(ssc.MARKS, 2))
