@@ -39,6 +39,13 @@ ROWS: tuple[Command, ...] = (
         layout(code=(1, 0, 4), count=(2, 0, 24)), _NONE, _READ, timeout=60, barrier=_MOVES,
     ),
     row(
+        SequentialOpcode.VERIFY_6, "VERIFY(6)", "SSC-5", 6,
+        layout(
+            vte=(1, 5, 1), vbf=(1, 3, 1), immed=(1, 2, 1), bytcmp=(1, 1, 1), fixed=(1, 0, 1),
+            verification_length=(2, 0, 24),
+        ), _OUT, _READ, timeout=3600, barrier=_MOVES,
+    ),
+    row(
         SequentialOpcode.ERASE_6, "ERASE(6)", "SSC-5", 6,
         layout(immed=(1, 1, 1), long=(1, 0, 1)), _NONE, _WRITE, timeout=300,
     ),
@@ -69,6 +76,21 @@ ROWS: tuple[Command, ...] = (
         SequentialOpcode.REPORT_DENSITY_SUPPORT, "REPORT DENSITY SUPPORT", "SSC-5", 10,
         layout(medium_type=(1, 1, 1), media=(1, 0, 1), allocation_length=(7, 0, 16)), _IN,
         barrier=Barrier.RESERVE,
+    ),
+    row(
+        # Its service actions are about one list, and have no rows of their own.
+        SequentialOpcode.READ_ATTRIBUTE, "READ ATTRIBUTE", "SPC-5", 16,
+        layout(
+            action=(1, 0, 5), logical_volume_number=(5, 0, 8), partition_number=(7, 0, 8),
+            first_attribute_identifier=(8, 0, 16), allocation_length=(10, 0, 32), cache=(14, 0, 1),
+        ), _IN, barrier=Barrier.READ,
+    ),
+    row(
+        SequentialOpcode.WRITE_ATTRIBUTE, "WRITE ATTRIBUTE", "SPC-5", 16,
+        layout(
+            wtc=(1, 0, 1), logical_volume_number=(5, 0, 8), partition_number=(7, 0, 8),
+            parameter_list_length=(10, 0, 32),
+        ), _OUT, timeout=60,
     ),
     row(
         SequentialOpcode.SPACE_16, "SPACE(16)", "SSC-5", 16,
