@@ -152,3 +152,28 @@ def test_blocks_are_as_long_as_a_ring_carries(make_daemon: MakeDaemon, folder: P
         for target, wanted in ((0, 508 << 10), (1, 256 << 10)):
             xen.ready(target=target)
             assert longest(xen.scsi(target, 0, READ_BLOCK_LIMITS, data_in=6).data) == wanted
+
+
+def test_a_label_is_kept_beside_the_image(make_daemon: MakeDaemon, folder: Path) -> None:
+    image = folder / "t.tap"
+    assert run("create", image).startswith("0")
+    assert run("label", image, "--barcode", "VT0001L8", "--protect").startswith("0")
+    daemon = make_daemon([f"0:0:0:0=tape:{image}"])
+    with FrontEnd(daemon.socket) as guest:
+        guest.ready()
+        tape = Tape(guest)
+        assert tape.attributes(0x806)[0x806] == b"VT0001L8".ljust(32)
+        assert tape.do(ssc.write_6(3), data_out=b"abc").sense_code == (7, 0x27, 0)
+        assert run("label", image, "--unprotect").startswith("1"), "it is attached"
+    daemon.stop()
+    assert "labelled VT0001L8\nwrite-protected" in run("info", image)
+    assert run("label", image, "--unprotect").startswith("0")
+    assert run("label", image, "--barcode", "x" * 33).startswith("2")
+    assert "write-protected" not in run("info", image)
+    daemon = make_daemon([f"0:0:0:0=tape:{image}"])
+    with FrontEnd(daemon.socket) as guest:
+        guest.ready()
+        Tape(guest).write(b"abc")
+    daemon.stop()
+    image.with_name("t.tap.mam").unlink()
+    assert run("verify", image).startswith("0 1 blocks")
