@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vhost_pvscsi.denials import Denial
+    from vhost_pvscsi.devices.media import TakesMedia
+    from vhost_pvscsi.identity import Address
 
     from .metrics.spec import MetricsSpec
     from .options import ServeOptions
@@ -81,8 +83,11 @@ class Service:
                     unsaid=denial.unsaid,
                 )
 
+            def tell_medium(places: Sequence[Address], unit: TakesMedia) -> None:
+                changes.medium_changed(places, unit, by="guest")
+
             failed = IoErrors(publisher).begin
-            inventory = Inventory(engine, state, tell, tell_denial, failed)
+            inventory = Inventory(engine, state, tell, tell_denial, failed, tell_medium)
             undo.callback(inventory.close)
             configured = options.configured(options.config)
             roster = Roster(configured, store, read_only=options.read_only)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .codes import Opcode
 from .command import Access, Command
-from .rows import blocks, copying, primary, reservations, sequential
+from .rows import blocks, copying, multimedia, primary, reservations, sequential
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .codes import Opcode, SequentialOpcode
+    from .codes import MultimediaOpcode, SequentialOpcode
 
 
 def _ordered(rows: Iterable[Command]) -> tuple[Command, ...]:
@@ -29,6 +30,17 @@ TABLE: tuple[Command, ...] = _ordered(
 #: there.
 SEQUENTIAL: tuple[Command, ...] = _ordered((*primary.ROWS, *sequential.ROWS, *reservations.ROWS))
 
+#: By MMC-6 these two codes are SEND KEY and REPORT KEY, which a drive without keys does not have.
+_NOT_MULTIMEDIA = frozenset({Opcode.MAINTENANCE_IN, Opcode.MAINTENANCE_OUT})
+#: Every command that a CD or DVD drive of ours answers.
+MULTIMEDIA: tuple[Command, ...] = _ordered(
+    (
+        *(row for row in primary.ROWS if row.opcode not in _NOT_MULTIMEDIA),
+        *multimedia.ROWS,
+        *reservations.ROWS,
+    )
+)
+
 #: What a disk's medium executor is asked to do.
 MEDIUM_COMMANDS: tuple[Command, ...] = tuple(c for c in TABLE if c.access is not Access.OTHER)
 MEDIUM_OPCODES: frozenset[int] = frozenset(int(c.opcode) for c in MEDIUM_COMMANDS)
@@ -38,8 +50,14 @@ TAPE_OPCODES: frozenset[int] = frozenset(
     int(c.opcode) for c in SEQUENTIAL if c.access is not Access.OTHER
 )
 
+#: What that of a disc is asked to do.
+DISC_OPCODES: frozenset[int] = frozenset(
+    int(c.opcode) for c in MULTIMEDIA if c.access is not Access.OTHER
+)
+
 _BY_KEY = {command.key: command for command in TABLE}
 _SEQUENTIAL_BY_KEY = {command.key: command for command in SEQUENTIAL}
+_MULTIMEDIA_BY_KEY = {command.key: command for command in MULTIMEDIA}
 
 
 def command(opcode: Opcode, service_action: int | None = None) -> Command:
@@ -50,3 +68,8 @@ def command(opcode: Opcode, service_action: int | None = None) -> Command:
 def tape_command(opcode: Opcode | SequentialOpcode, service_action: int | None = None) -> Command:
     """The row of a command of tapes; KeyError where it has none."""
     return _SEQUENTIAL_BY_KEY[opcode, service_action]
+
+
+def disc_command(opcode: Opcode | MultimediaOpcode, service_action: int | None = None) -> Command:
+    """The row of a command of CD and DVD drives; KeyError where it has none."""
+    return _MULTIMEDIA_BY_KEY[opcode, service_action]
