@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from qemu.qmp import ExecuteError
 
 from tests.harness import commands as cdb
 from tests.harness.frontend import OK, FrontEnd, Response
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.harness.daemon import Daemon
+    from tests.harness.qmp import Qmp
 
     from .conftest import MakeDaemon
 
@@ -64,9 +66,9 @@ def other(folder: Path) -> Path:
 class Drive:
     """A drive, its guest and its operator."""
 
-    def __init__(self, daemon: Daemon, control: Path) -> None:
-        self.daemon = daemon
-        self.verb = Verbs(control)
+    def __init__(self, daemon: Daemon, operator: Qmp, verb: Verbs) -> None:
+        self.operator = operator
+        self.verb = verb
         self.guest = FrontEnd(daemon.socket)
 
     def do(self, command: bytes, room: int = 0, data_out: bytes = b"") -> Response:
@@ -90,11 +92,34 @@ class Drive:
             found.append((event[4], event[5]))
         return found
 
-    def insert(self, path: Path, *options: str, status: int = 0) -> str:
-        return self.verb("medium-insert", "0:0:0:0", str(path), *options, status=status)
+    def insert(self, path: Path, **options: object) -> None:
+        """Put a disc in, by the control socket: a verb of the command line starts a program."""
+        self.operator.execute("medium-insert", vdev="0:0:0:0", file=str(path), **options)
 
-    def eject(self, *options: str, status: int = 0) -> str:
-        return self.verb("medium-eject", "0:0:0:0", *options, status=status)
+    def eject(self, **options: object) -> None:
+        self.operator.execute("medium-eject", vdev="0:0:0:0", **options)
+
+    def not_inserted(self, path: Path) -> str:
+        """Why a disc cannot be put in."""
+        with pytest.raises(ExecuteError) as refused:
+            self.insert(path)
+        return str(refused.value)
+
+    def not_ejected(self) -> str:
+        with pytest.raises(ExecuteError) as refused:
+            self.eject()
+        return str(refused.value)
+
+    def told(self) -> dict[str, object]:
+        """What the next MEDIUM_CHANGED says."""
+        data = self.operator.wait_event("MEDIUM_CHANGED", timeout=20)["data"]
+        assert isinstance(data, dict)
+        return data
+
+    def lun(self) -> dict[str, object]:
+        [lun] = self.operator.execute("query-luns")
+        assert isinstance(lun, dict)
+        return lun
 
     def hear(self) -> None:
         """Take the unit attention that there may be another disc."""
@@ -108,8 +133,8 @@ def attach(make_daemon: MakeDaemon, folder: Path) -> object:
     def attached(pdev: str, *options: str) -> Iterator[Drive]:
         control = folder / "control"
         daemon = make_daemon([f"0:0:0:0={pdev}"], "--control", str(control), *options)
-        drive = Drive(daemon, control)
-        with drive.guest:
+        verb = Verbs(control)
+        with verb.client() as operator, (drive := Drive(daemon, operator, verb)).guest:
             # Of the unit attention that power is on; an empty drive does not get ready.
             drive.do(READY)
             yield drive
@@ -139,7 +164,7 @@ def test_a_guest_is_told_that_it_is_a_drive(drive: Drive) -> None:
     assert inquiry[8:32] == b"VHPVSCSIVIRTUAL CD/DVD  "
     assert struct.unpack_from(">3H", inquiry, 58) == (0x00A0, 0x05C0, 0x04E0)
     assert drive.get(cdb.inquiry(64, page=0), 64)[4:] == bytes((0x00, 0x80, 0x83, 0x86, 0x87))
-    [lun] = drive.verb.listed().values()
+    lun = drive.lun()
     told = (lun["type"], lun["blocks"], lun["block-size"], lun["read-only"], lun["loaded"])
     assert told == ("cd", BLOCKS, SECTOR, True, True)
 
@@ -331,21 +356,20 @@ def test_an_empty_drive_says_so(empty: Drive) -> None:
     assert empty.get(bytes((0xBD, *bytes(8), 8, 0, 0)), 8) == bytes(8)
     assert empty.do(LOAD).good
     assert empty.refused(bytes((0x1B, 0, 0, 0, 1, 0))) == TRAY_CLOSED
-    assert empty.verb.listed()["0:0:0:0"]["medium"] is None
+    assert empty.lun()["medium"] is None
 
 
 def test_a_guest_ejects_and_loads_its_disc(drive: Drive) -> None:
-    with drive.verb.client() as client:
-        assert drive.do(EJECT).good
-        told = client.wait_event("MEDIUM_CHANGED", timeout=20)["data"]
-        assert (told["loaded"], told["by"]) == (False, "guest")
-        assert drive.refused(READY) == TRAY_OPEN
-        assert drive.refused(cdb.read_10(0, 1), SECTOR) == TRAY_OPEN
-        assert drive.media_events() == [(REMOVED, 1)]
-        assert drive.get(bytes((0xBD, *bytes(8), 8, 0, 0)), 8)[1] == 0x10
-        assert drive.do(LOAD).good
-        told = client.wait_event("MEDIUM_CHANGED", timeout=20)["data"]
-        assert (told["loaded"], told["by"]) == (True, "guest")
+    assert drive.do(EJECT).good
+    told = drive.told()
+    assert (told["loaded"], told["by"]) == (False, "guest")
+    assert drive.refused(READY) == TRAY_OPEN
+    assert drive.refused(cdb.read_10(0, 1), SECTOR) == TRAY_OPEN
+    assert drive.media_events() == [(REMOVED, 1)]
+    assert drive.get(bytes((0xBD, *bytes(8), 8, 0, 0)), 8)[1] == 0x10
+    assert drive.do(LOAD).good
+    told = drive.told()
+    assert (told["loaded"], told["by"]) == (True, "guest")
     assert drive.do(READY).good, "who loaded it is told nothing"
     assert drive.media_events() == [(NEW, 2)]
     assert drive.get(cdb.read_10(3, 1), SECTOR) == sector(3)
@@ -360,28 +384,28 @@ def test_stopping_a_disc_takes_nothing_away(drive: Drive) -> None:
 def test_a_guest_that_prevents_removal_keeps_its_disc(drive: Drive, disc: Path) -> None:
     assert drive.do(bytes((0x1E, 0, 0, 0, 1, 0))).good
     assert drive.refused(EJECT) == PREVENTED
-    said = drive.eject(status=1)
+    said = drive.verb("medium-eject", "0:0:0:0", status=1)
     assert said == (
         f"error: cd:{disc}: its guest keeps the medium in, and has been asked to eject it\n"
         "hint: wait for the event MEDIUM_CHANGED, and try again; or take it out by force\n"
     )
     # Once, however often it is asked.
-    drive.eject(status=1)
+    drive.not_ejected()
     assert drive.media_events() == [(EJECT_REQUEST, 2)]
     assert drive.do(bytes((0x1E, 0, 0, 0, 0, 0))).good
     assert drive.do(EJECT).good
-    assert drive.eject() == ""
+    assert drive.verb("medium-eject", "0:0:0:0") == ""
     assert drive.refused(READY) == TRAY_OPEN
 
 
 def test_the_persistent_prevention_holds_operators_off_alone(drive: Drive) -> None:
     assert drive.do(bytes((0x1E, 0, 0, 0, 3, 0))).good
     assert drive.event(OPERATIONAL)[5] == 0x80
-    drive.eject(status=1)
+    assert "its guest keeps the medium in" in drive.not_ejected()
     assert drive.media_events() == [(EJECT_REQUEST, 2)]
     assert drive.do(EJECT).good
     assert drive.do(LOAD).good
-    drive.eject(status=1)
+    assert "its guest keeps the medium in" in drive.not_ejected()
     assert drive.do(bytes((0x1E, 0, 0, 0, 2, 0))).good
     drive.eject()
 
@@ -396,7 +420,7 @@ def test_a_reset_ends_preventions_and_moves_nothing(drive: Drive) -> None:
 
 def test_force_takes_it_from_whoever_keeps_it(drive: Drive) -> None:
     assert drive.do(bytes((0x1E, 0, 0, 0, 1, 0))).good
-    drive.eject("--force")
+    drive.eject(force=True)
     assert drive.refused(READY) == TRAY_OPEN
     assert drive.media_events() == [(REMOVED, 1)]
 
@@ -405,19 +429,23 @@ def test_force_takes_it_from_whoever_keeps_it(drive: Drive) -> None:
 
 
 def test_another_disc_is_another_disc_on_both_roads(drive: Drive, other: Path) -> None:
-    with drive.verb.client() as client:
-        drive.insert(other)
-        told = client.wait_event("MEDIUM_CHANGED", timeout=20)["data"]
-        assert told == {"vdev": "0:0:0:0", "medium": str(other), "loaded": True, "by": "operator"}
+    drive.verb("medium-insert", "0:0:0:0", str(other))
+    assert drive.told() == {
+        "vdev": "0:0:0:0",
+        "medium": str(other),
+        "loaded": True,
+        "by": "operator",
+    }
     assert drive.media_events() == [(REMOVED, 2), (NEW, 2)]
     drive.hear()
     assert drive.get(bytes((0x25, *bytes(9))), 8) == struct.pack(">II", BLOCKS + 49, SECTOR)
     assert drive.get(cdb.read_10(BLOCKS + 40, 1), SECTOR) == sector(BLOCKS + 40, seed=7)
     # A rule that fits no command that is sent here: all come by the long road.
-    drive.verb("fault-set", "0:0:0:0", "opcode=read:lba=0-0:sense=3/11/00")
+    rule = "opcode=read:lba=0-0:sense=3/11/00"
+    drive.operator.execute("fault-set", vdev="0:0:0:0", rules=[rule])
     assert drive.get(cdb.read_10(BLOCKS + 40, 1), SECTOR) == sector(BLOCKS + 40, seed=7)
     assert drive.refused(cdb.read_10(0, 1), SECTOR) == (3, 0x11, 0)
-    [lun] = drive.verb.listed().values()
+    lun = drive.lun()
     assert (lun["pdev"], lun["medium"]) == (f"cd:{other}", str(other))
 
 
@@ -458,8 +486,8 @@ def test_what_cannot_be_put_in_changes_nothing(drive: Drive, folder: Path) -> No
         ("raw.bin", "is an image of raw sectors, 2352 bytes each"),
         (".", "is no disc"),
     ):
-        assert said in drive.insert(folder / name, status=1)
-    assert "No such file or directory" in drive.insert(folder / "none.iso", status=1)
+        assert said in drive.not_inserted(folder / name)
+    assert "No such file or directory" in drive.not_inserted(folder / "none.iso")
     assert drive.do(READY).good
     assert drive.event()[4] == NONE
     assert drive.get(cdb.read_10(3, 1), SECTOR) == sector(3)
@@ -469,7 +497,7 @@ def test_a_disc_that_somebody_writes_is_busy(
     make_daemon: MakeDaemon, drive: Drive, other: Path
 ) -> None:
     writer = make_daemon([f"0:0:0:0={other},block-size=2048"])
-    assert "is in use by another program" in drive.insert(other, status=1)
+    assert "is in use by another program" in drive.not_inserted(other)
     writer.stop()
     drive.insert(other)
     again = make_daemon([f"0:0:0:0=cd:{other}", f"0:0:1:0=cd:{other}"])
@@ -489,8 +517,8 @@ def test_what_has_been_taken_out_is_not_locked_any_more(
 
 def test_a_lun_that_is_no_drive_takes_no_medium(attach, disc: Path) -> None:
     with attach("ram:1M") as disk:
-        assert "ram:1M has no medium that could be changed" in disk.insert(disc, status=1)
-        assert "has no medium that could be changed" in disk.eject(status=1)
+        assert "ram:1M has no medium that could be changed" in disk.not_inserted(disc)
+        assert "has no medium that could be changed" in disk.not_ejected()
 
 
 def test_reads_go_on_while_discs_are_changed(drive: Drive, disc: Path, other: Path) -> None:
@@ -500,23 +528,22 @@ def test_reads_go_on_while_discs_are_changed(drive: Drive, disc: Path, other: Pa
     discs = {
         seed: b"".join(sector(first + number, seed) for number in range(many)) for seed in (0, 7)
     }
-    with drive.verb.client() as client:
-        good = 0
-        for turn in range(40):
-            read = cdb.read_10(first, many)
-            pending = [guest.submit(0, 0, read, data_in=many * SECTOR) for _ in range(4)]
-            client.execute("medium-insert", vdev="0:0:0:0", file=str((other, disc)[turn % 2]))
-            for one in pending:
-                response = guest.wait(one)
-                if response.good:
-                    assert response.data in discs.values()
-                    good += 1
-                else:
-                    assert response.sense_code in {MAY_HAVE_CHANGED, TRAY_OPEN}
-            while not drive.do(READY).good:
-                pass
-            assert drive.get(read, many * SECTOR) == discs[(7, 0)[turn % 2]]
-        assert good
+    good = 0
+    for turn in range(40):
+        read = cdb.read_10(first, many)
+        pending = [guest.submit(0, 0, read, data_in=many * SECTOR) for _ in range(4)]
+        drive.insert((other, disc)[turn % 2])
+        for one in pending:
+            response = guest.wait(one)
+            if response.good:
+                assert response.data in discs.values()
+                good += 1
+            else:
+                assert response.sense_code in {MAY_HAVE_CHANGED, TRAY_OPEN}
+        while not drive.do(READY).good:
+            pass
+        assert drive.get(read, many * SECTOR) == discs[(7, 0)[turn % 2]]
+    assert good
 
 
 # -- across a restart
@@ -530,11 +557,11 @@ def test_the_next_daemon_has_the_disc_that_was_put_in(
         drive.insert(other)
     with attach(f"cd:{disc},serial=ABC", *state) as drive:
         assert drive.get(cdb.read_10(5, 1), SECTOR) == sector(5, seed=7)
-        assert drive.verb.listed()["0:0:0:0"]["serial"] == "ABC"
+        assert drive.lun()["serial"] == "ABC"
         drive.eject()
     with attach(f"cd:{disc},serial=ABC", *state) as drive:
         assert drive.refused(READY) == TRAY_CLOSED
-        drive.insert(other, "--transient")
+        drive.insert(other, transient=True)
     with attach(f"cd:{disc},serial=ABC", *state) as drive:
         assert drive.refused(READY) == TRAY_CLOSED, "a transient one is forgotten"
     with attach(f"cd:{disc}", *state) as drive:
