@@ -36,10 +36,20 @@ LUNS = {
 class OuterDaemon:
     """One `vhost-pvscsi serve`; it ends with the outer guest."""
 
-    def __init__(self, host: OuterHost, luns: Mapping[int, str] = LUNS) -> None:
-        """Prepare one that has those LUNs at both of its virtual hosts: target = PDEV."""
+    def __init__(
+        self,
+        host: OuterHost,
+        luns: Mapping[int, str] = LUNS,
+        *,
+        more: Mapping[str, str] | None = None,
+    ) -> None:
+        """Prepare one that has those LUNs at both of its virtual hosts: target = PDEV.
+
+        `more` are LUNs at one of them, VDEV = PDEV.
+        """
         self._host = host
         self._luns = luns
+        self._more = more or {}
         self._process: OuterProcess | None = None
 
     def start(self) -> None:
@@ -51,6 +61,8 @@ class OuterDaemon:
             command += ["--socket-path", f"{host}={socket}"]
             for target, pdev in self._luns.items():
                 command += ["--lun", f"{host}:0:{target}:0={pdev}"]
+        for vdev, pdev in self._more.items():
+            command += ["--lun", f"{vdev}={pdev}"]
         self._process = self._host.start(command)
         self.wait_for(f"listening on {SOCKETS[-1]}")
 
