@@ -134,6 +134,7 @@ def _read_with(
     on-loss=offline|remove (what becomes of the LUN when its device goes away),
     timeout=SECONDS (how long a forwarded command may take), reset=off|lun (what a reset by
     the guest does to a forwarded device), identity=host|own (whose names that has),
+    reservations=device|own, pr-helper=PATH (who keeps its guests' reservations),
     latency=TIME (of ram: and null:), capacity=SIZE and create=on (of tape:),
     fault=RULE (a command that fails or hangs, for tests; repeatable), fault-file=PATH.
     A comma in a path is written twice.""",

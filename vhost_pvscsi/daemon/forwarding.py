@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vhost_pvscsi.devices.forwarded.asking import SgIo
 from vhost_pvscsi.devices.forwarded.limits import Limits
 from vhost_pvscsi.devices.forwarded.opening import OpenDevice, open_sg
+from vhost_pvscsi.devices.forwarded.pr_helper import PrHelper
 from vhost_pvscsi.devices.forwarded.resetting import reset_lun
 from vhost_pvscsi.devices.forwarded.timeouts import timeouts
-from vhost_pvscsi.devices.forwarded.unit import ForwardedUnit
+from vhost_pvscsi.devices.forwarded.unit import ForwardedUnit, Reserving
 from vhost_pvscsi.devices.forwarded.writing import writing
 from vhost_pvscsi.errors import DeviceBusyError, DeviceError
 from vhost_pvscsi.pipeline import munged_opcodes
+from vhost_pvscsi.scsi.request import Status
 from vhost_pvscsi.sg import Device, DeviceSpec
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from vhost_pvscsi.devices.faults.rule import Rule
+    from vhost_pvscsi.devices.forwarded.asking import Ask
+    from vhost_pvscsi.devices.nonvolatile import UnitMemory
     from vhost_pvscsi.devices.pdev import LunSpec
     from vhost_pvscsi.discovery.device import HostDevice
     from vhost_pvscsi.engine import Engine
+
+log = logging.getLogger(__name__)
 
 #: How long commands for a device that has gone may take to end when it is back, in seconds.
 PATIENCE = 5.0
@@ -36,6 +44,7 @@ class _Open:
 
     node: OpenDevice
     handle: Device
+    ask: Ask | None  #: sends commands about reservations, if the engine does not
 
     @property
     def limits(self) -> Limits:
@@ -46,9 +55,14 @@ class Forwarded:
     """One of them."""
 
     def __init__(
-        self, engine: Engine, spec: LunSpec, device: HostDevice, faults: tuple[Rule, ...]
+        self,
+        engine: Engine,
+        spec: LunSpec,
+        device: HostDevice,
+        faults: tuple[Rule, ...],
+        memory: UnitMemory | None = None,
     ) -> None:
-        """Open the device, and make its unit.
+        """Open the device, and make its unit; `memory` is for reservations that we keep.
 
         Raises:
             ConfigurationError: it cannot be forwarded.
@@ -70,7 +84,19 @@ class Forwarded:
             is_munged=lambda opcode: opcode in munged_opcodes(),
             reset=self._reset if spec.options.reset_lun else None,
             faults=faults,
+            reserving=self._reserving(memory),
         )
+
+    def _reserving(self, memory: UnitMemory | None) -> Reserving | None:
+        ask = self._open.ask
+        return None if ask is None else Reserving(ask, self._spec.options.keeps_apart, memory)
+
+    def _asking(self, node: OpenDevice) -> Ask | None:
+        options = self._spec.options
+        if not options.keeps_apart and options.pr_helper is None:
+            return None
+        direct = SgIo(node.fd, node.path, options.timeout or timeouts(node.device_type).usual)
+        return direct if options.pr_helper is None else PrHelper(options.pr_helper, node.fd, direct)
 
     async def _reset(self) -> None:
         await asyncio.to_thread(reset_lun, self._open.node.fd, self._spec.pdev)
@@ -92,7 +118,10 @@ class Forwarded:
             raise DeviceBusyError(f"{self.device.name}: has gone, and a command does not end")
         opened, before = self._open_node(device), self._open
         self.unit.go_on_with(
-            opened.handle, opened.limits, partial(self._engine.forward, opened.handle)
+            opened.handle,
+            opened.limits,
+            partial(self._engine.forward, opened.handle),
+            opened.ask,
         )
         await renew()
         self._open = opened
@@ -102,7 +131,16 @@ class Forwarded:
 
     def close(self) -> None:
         """Close the device; its commands have ended."""
+        self._unregister()
         self._close(self._open)
+
+    def _unregister(self) -> None:
+        """Give up what the device knows of guests that have gone: nobody could do it later."""
+        own = self.unit.reservations
+        farewell = own.farewell() if own is not None and not self.lost else None
+        ask = self._open.ask
+        if farewell is not None and ask is not None and ask(*farewell).status is not Status.GOOD:
+            log.warning("%s: a registration of this host stays there", self.device.name)
 
     def _open_node(self, device: HostDevice) -> _Open:
         if not device.nodes.sg:
@@ -112,7 +150,7 @@ class Forwarded:
             )
         node = open_sg(Path(device.nodes.sg), lock=self._spec.options.lock)
         try:
-            return _Open(node, self._add(node))
+            return _Open(node, self._add(node), self._asking(node))
         except BaseException:
             node.close()
             raise
@@ -134,4 +172,6 @@ class Forwarded:
 
     def _close(self, opened: _Open) -> None:
         self._engine.remove_device(opened.handle)
+        if isinstance(opened.ask, PrHelper):
+            opened.ask.close()
         opened.node.close()

@@ -13,7 +13,7 @@ from vhost_pvscsi.devices import allocation
 from vhost_pvscsi.devices.emulated.description import DiskGeometry, derive_identity
 from vhost_pvscsi.devices.emulated.disk import EmulatedDisk, Neighbours
 from vhost_pvscsi.devices.faults.file import load_rules
-from vhost_pvscsi.devices.forwarded.names import with_own_names
+from vhost_pvscsi.devices.forwarded.names import identity_of, with_own_names
 from vhost_pvscsi.devices.opening import open_backing
 from vhost_pvscsi.devices.pdev import Kind, LunSpec
 from vhost_pvscsi.errors import DeviceBusyError
@@ -113,7 +113,10 @@ class Units:
     def _forward(
         self, spec: LunSpec, device: HostDevice, held: contextlib.ExitStack
     ) -> AttachableUnit:
-        forwarded = Forwarded(self._engine, spec, device, _fault_rules(spec))
+        memory = None
+        if spec.options.keeps_apart:
+            memory = self._memory(identity_of(device.steady_name).naa, held)
+        forwarded = Forwarded(self._engine, spec, device, _fault_rules(spec), memory)
         held.callback(forwarded.close)
         self._forwarded.append(forwarded)
         held.callback(self._forwarded.remove, forwarded)
@@ -295,12 +298,6 @@ def _share_key(spec: LunSpec) -> str:
 
 
 def _join(spec: LunSpec, first: LunSpec, unit: AttachableUnit) -> AttachableUnit:
-    if spec.device is not None:
-        raise DeviceBusyError(
-            f"LUN {spec.address}: {spec.pdev} is LUN {first.address} already",
-            hint="a device that is forwarded has one LUN: to it all guests are one, and their "
-            "reservations cannot be kept apart yet",
-        )
     if spec.kind is not first.kind or not (spec.options.share and first.options.share):
         raise DeviceBusyError(
             f"LUN {spec.address}: {spec.pdev} is LUN {first.address} already",

@@ -108,6 +108,8 @@ class LunOptions:
     timeout: float | None = None  #: seconds that most commands may take; None: as for the type
     reset_lun: bool = False  #: a reset that a guest asks for reaches the device
     own_identity: bool = False  #: a device is shown with names of ours, not its own
+    own_reservations: bool | None = None  #: kept by us, apart; None: if shared
+    pr_helper: Path | None = None  #: the socket of qemu-pr-helper, for persistent reservations
 
     @property
     def presentation(self) -> Presentation:
@@ -125,6 +127,11 @@ class LunOptions:
                 self.raw, frozenset().union(*self.allowed), frozenset().union(*self.denied)
             ),
         )
+
+    @property
+    def keeps_apart(self) -> bool:
+        """Whether reservations of a device's guests are ours to keep."""
+        return self.share if self.own_reservations is None else self.own_reservations
 
     @property
     def of_unit(self) -> LunOptions:
@@ -278,6 +285,15 @@ def _fault_file(name: str, text: str) -> Path:
     return Path(text)
 
 
+def _pr_helper(name: str, text: str) -> Path:
+    if not text or "\0" in text:
+        raise ConfigurationError(
+            f"{name}={text}: {text!r} names nothing",
+            hint=f"{name}=PATH, where qemu-pr-helper listens: {name}=/run/qemu-pr-helper.sock",
+        )
+    return Path(text)
+
+
 #: Option -> the member of `LunOptions`, and what reads its value.
 _OPTIONS: Mapping[str, tuple[str, Callable[[str, str], object]]] = {
     "ro": ("read_only", _switch),
@@ -307,11 +323,13 @@ _OPTIONS: Mapping[str, tuple[str, Callable[[str, str], object]]] = {
     "timeout": ("timeout", _timeout),
     "reset": ("reset_lun", _one_of(off=False, lun=True)),
     "identity": ("own_identity", _one_of(host=False, own=True)),
+    "reservations": ("own_reservations", _one_of(device=False, own=True)),
+    "pr-helper": ("pr_helper", _pr_helper),
 }
 
 #: All options by name, and those whose value is a path.
 OPTION_NAMES = tuple(_OPTIONS)
-PATH_OPTIONS = frozenset({"fault-file"})
+PATH_OPTIONS = frozenset({"fault-file", "pr-helper"})
 
 #: Members whose option may be given several times; each is a tuple of all values.
 _REPEATABLE = frozenset({"faults", "denied", "allowed"})

@@ -73,6 +73,11 @@ def parse_pdev(address: Address, text: str) -> LunSpec:
     source = _parse_source(pdev, forward=options.forward)
     spec = LunSpec(address, pdev, source.kind, source.path, source.size, options, source.device)
     _check_options_apply(spec, frozenset(word.partition("=")[0] for word in words))
+    if spec.device is not None and options.share and not options.keeps_apart:
+        raise ConfigurationError(
+            f"{pdev}: share=on with reservations=device would give each guest what another holds",
+            hint="reservations=own keeps them apart, and is what share=on means if nothing is said",
+        )
     if spec.size is not None:
         check_size(pdev, spec.size, options.block_size)
     return spec
@@ -182,10 +187,8 @@ _ONLY_FOR = {
     "timeout": (frozenset({Kind.DEVICE}), "SCSI devices that are forwarded"),
     "reset": (frozenset({Kind.DEVICE}), "SCSI devices that are forwarded"),
     "identity": (frozenset({Kind.DEVICE}), "SCSI devices that are forwarded"),
-    "share": (
-        _DISKS | {Kind.TAPE},
-        "emulated units: guests of one device cannot be kept apart yet",
-    ),
+    "reservations": (frozenset({Kind.DEVICE}), "SCSI devices that are forwarded"),
+    "pr-helper": (frozenset({Kind.DEVICE}), "SCSI devices that are forwarded"),
     "block-size": (_DISKS, "emulated disks, a forwarded device has its own"),
     "rotational": (_DISKS, "emulated disks"),
     "removable": (_DISKS, "emulated disks"),

@@ -183,3 +183,15 @@ def in_descriptor_format(sense: bytes) -> bytes:
             int.from_bytes(sense[16:18], "big"), bit, in_cdb=bool(sense[15] & 0x40)
         )
     return descriptor(code, information=information, pointer=pointer)
+
+
+def parsed(sense: bytes) -> SenseCode | None:
+    """Read key and codes of sense data in either format (SPC-5 4.4); None: there are none."""
+    if len(sense) < 4:
+        return None
+    if sense[0] & 0x7F >= 0x72:
+        key, codes = sense[1], sense[2:4]
+    else:
+        key, codes = sense[2], sense[12:14].ljust(2, b"\0")
+    known = key & 0x0F
+    return SenseCode(SenseKey(known), *codes) if known in set(SenseKey) else None

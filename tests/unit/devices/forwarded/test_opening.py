@@ -37,7 +37,16 @@ def test_emulated_disks_take_no_such_option(option):
         parse_lun(f"0:0:0:0=ram:1M,{option}")
 
 
-@pytest.mark.parametrize("option", ["share=on", "latency=5ms", "cache=none"])
+@pytest.mark.parametrize("option", ["latency=5ms", "cache=none"])
 def test_forwarded_devices_take_no_option_of_disks(option):
     with pytest.raises(ConfigurationError, match="does not apply"):
         parse_lun(f"0:0:0:0=/dev/sg0,{option}")
+
+
+def test_guests_that_share_a_device_are_kept_apart():
+    shared = parse_lun("0:0:0:0=/dev/sg0,share=on")
+    assert shared.options.keeps_apart
+    assert not parse_lun("0:0:0:0=/dev/sg0").options.keeps_apart
+    assert parse_lun("0:0:0:0=/dev/sg0,reservations=own").options.keeps_apart
+    with pytest.raises(ConfigurationError, match="what another holds"):
+        parse_lun("0:0:0:0=/dev/sg0,share=on,reservations=device")
