@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,14 +13,17 @@ from typing import TYPE_CHECKING
 
 from vhost_pvscsi.devices.forwarded.asking import SgIo
 from vhost_pvscsi.devices.forwarded.limits import Limits
-from vhost_pvscsi.devices.forwarded.opening import OpenDevice, open_sg
+from vhost_pvscsi.devices.forwarded.opening import OpenDevice, names_blocks, open_blocks, open_sg
 from vhost_pvscsi.devices.forwarded.pr_helper import PrHelper
 from vhost_pvscsi.devices.forwarded.resetting import reset_lun
 from vhost_pvscsi.devices.forwarded.timeouts import timeouts
-from vhost_pvscsi.devices.forwarded.unit import ForwardedUnit, Reserving
+from vhost_pvscsi.devices.forwarded.unit import ByBlocks, ForwardedUnit, Reserving
 from vhost_pvscsi.devices.forwarded.writing import writing
+from vhost_pvscsi.devices.lun_options import Road
 from vhost_pvscsi.errors import DeviceBusyError, DeviceError
+from vhost_pvscsi.medium import Medium
 from vhost_pvscsi.pipeline import munged_opcodes
+from vhost_pvscsi.scsi.pages import DeviceType
 from vhost_pvscsi.scsi.request import Status
 from vhost_pvscsi.sg import Device, DeviceSpec
 
@@ -44,6 +49,7 @@ class _Open:
 
     node: OpenDevice
     handle: Device
+    blocks: ByBlocks | None  #: its blocks, if READ and WRITE go by its block device
     ask: Ask | None  #: sends commands about reservations, if the engine does not
 
     @property
@@ -85,6 +91,7 @@ class Forwarded:
             reset=self._reset if spec.options.reset_lun else None,
             faults=faults,
             reserving=self._reserving(memory),
+            blocks=self._open.blocks,
         )
 
     def _reserving(self, memory: UnitMemory | None) -> Reserving | None:
@@ -122,6 +129,7 @@ class Forwarded:
             opened.limits,
             partial(self._engine.forward, opened.handle),
             opened.ask,
+            opened.blocks,
         )
         await renew()
         self._open = opened
@@ -149,11 +157,37 @@ class Forwarded:
                 hint="modprobe sg on the host makes them",
             )
         node = open_sg(Path(device.nodes.sg), lock=self._spec.options.lock)
+        with contextlib.ExitStack() as undo:
+            undo.enter_context(node)
+            blocks = self._blocks(node)
+            if blocks is not None:
+                undo.callback(blocks.medium.close)
+            opened = _Open(node, self._add(node), blocks, self._asking(node))
+            undo.pop_all()
+        return opened
+
+    def _blocks(self, node: OpenDevice) -> ByBlocks | None:
+        options = self._spec.options
+        road = options.road
+        if road is None:
+            is_disk = node.device_type is DeviceType.DISK
+            road = Road.BLOCK if is_disk and names_blocks(self._spec.pdev) else Road.SG
+        if road is Road.SG:
+            return None
+        found = open_blocks(node, read_only=options.read_only)
         try:
-            return _Open(node, self._add(node), self._asking(node))
-        except BaseException:
-            node.close()
-            raise
+            medium = Medium.file(
+                found.fd,
+                size=found.size,
+                block_size=found.block_size,
+                read_only=options.read_only,
+                direct=True,
+                sync_writes=False,
+            )
+        finally:
+            os.close(found.fd)  # the engine has one of its own
+        log.info("%s: blocks by %s, %d bytes", node.path, found.path, found.size)
+        return ByBlocks(medium, partial(self._engine.execute, medium))
 
     def _add(self, node: OpenDevice) -> Device:
         times = timeouts(node.device_type)
@@ -172,6 +206,8 @@ class Forwarded:
 
     def _close(self, opened: _Open) -> None:
         self._engine.remove_device(opened.handle)
+        if opened.blocks is not None:
+            opened.blocks.medium.close()
         if isinstance(opened.ask, PrHelper):
             opened.ask.close()
         opened.node.close()

@@ -14,6 +14,7 @@ from vhost_pvscsi.devices.emulated.description import DiskGeometry, derive_ident
 from vhost_pvscsi.devices.emulated.disk import EmulatedDisk, Neighbours
 from vhost_pvscsi.devices.faults.file import load_rules
 from vhost_pvscsi.devices.forwarded.names import identity_of, with_own_names
+from vhost_pvscsi.devices.lun_options import USUAL_BLOCK
 from vhost_pvscsi.devices.opening import open_backing
 from vhost_pvscsi.devices.pdev import Kind, LunSpec
 from vhost_pvscsi.errors import DeviceBusyError
@@ -175,7 +176,7 @@ class Units:
         medium = Medium.file(
             backing.fd,
             size=backing.size,
-            block_size=spec.options.block_size,
+            block_size=backing.block_size,
             read_only=backing.read_only,
             direct=backing.direct,
             sync_writes=backing.sync_writes,
@@ -189,20 +190,20 @@ class Units:
             medium.write_policy,
         )
         geometry = DiskGeometry(
-            blocks=backing.size // spec.options.block_size,
-            block_size=spec.options.block_size,
+            blocks=backing.size // backing.block_size,
+            block_size=backing.block_size,
             read_only=backing.read_only,
             write_cache=not backing.sync_writes,
             write_cache_switchable=True,
-            solid_state=not spec.options.rotational,
+            solid_state=not backing.rotational,
             removable=spec.options.removable,
             unmap=backing.unmap,
             unmap_zeros=backing.unmap,
-            physical_block_size=max(backing.physical_block_size, spec.options.block_size),
+            physical_block_size=max(backing.physical_block_size, backing.block_size),
         )
 
         async def find_runs(start: int, end: int, most: int) -> allocation.Runs:
-            granule = spec.options.block_size
+            granule = backing.block_size
             return await backing.on_thread(
                 partial(allocation.find_runs, start=start, end=end, granule=granule, most=most)
             )
@@ -221,15 +222,16 @@ class Units:
         assert spec.size is not None  # pdev.py gives every RAM and NULL one
         make = Medium.ram if spec.kind is Kind.RAM else Medium.null
         options = spec.options
+        block_size = options.block_size or USUAL_BLOCK
         medium = make(
             size=spec.size,
-            block_size=options.block_size,
+            block_size=block_size,
             read_only=options.read_only,
             latency_us=options.latency_us,
         )
         geometry = DiskGeometry(
-            blocks=spec.size // options.block_size,
-            block_size=options.block_size,
+            blocks=spec.size // block_size,
+            block_size=block_size,
             read_only=options.read_only,
             write_cache=False,  # memory is as stable as it will ever be
             solid_state=not options.rotational,

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from .faults.rule import Rule
 
 BLOCK_SIZES = (512, 1024, 2048, 4096)
+#: Bytes in a block where neither an operator nor a device has another wish.
+USUAL_BLOCK = 512
 
 _LATENCY_UNITS = {"us": 1, "ms": 1000, "s": 1_000_000}
 
@@ -70,6 +72,13 @@ class Cache(enum.Enum):
         return self in {Cache.WRITETHROUGH, Cache.DIRECTSYNC}
 
 
+class Road(enum.Enum):
+    """How READ and WRITE reach a disk that is forwarded."""
+
+    SG = "sg"  #: as all its commands
+    BLOCK = "block"  #: by its block device
+
+
 class OnLoss(enum.Enum):
     """What becomes of a LUN whose device goes away."""
 
@@ -82,14 +91,14 @@ class LunOptions:
     """The options of a LUN, with what holds where nothing is said."""
 
     read_only: bool = False
-    block_size: int = 512
+    block_size: int | None = None  #: None: the device's own, or `USUAL_BLOCK`
     cache: Cache = Cache.WRITEBACK
     serial: str | None = None
     wwn: str | None = None
     share: bool = False
     lock: bool = True
     latency_us: int = 0
-    rotational: bool = False
+    rotational: bool | None = None  #: None: as the device is, or it is not
     removable: bool = False
     capacity: int | None = None  #: of a tape, bytes of its image
     create: bool = False  #: an image that is not there is made
@@ -108,6 +117,7 @@ class LunOptions:
     timeout: float | None = None  #: seconds that most commands may take; None: as for the type
     reset_lun: bool = False  #: a reset that a guest asks for reaches the device
     own_identity: bool = False  #: a device is shown with names of ours, not its own
+    road: Road | None = None  #: None: BLOCK where a block device was named
     own_reservations: bool | None = None  #: kept by us, apart; None: if shared
     pr_helper: Path | None = None  #: the socket of qemu-pr-helper, for persistent reservations
 
@@ -192,6 +202,16 @@ def _cache(name: str, text: str) -> Cache:
         raise ConfigurationError(
             f"{name}={text}: {text!r} is no cache mode",
             hint=f"one of {', '.join(mode.value for mode in Cache)}",
+        ) from None
+
+
+def _road(name: str, text: str) -> Road:
+    try:
+        return Road(text)
+    except ValueError:
+        raise ConfigurationError(
+            f"{name}={text}: {text!r} is no road",
+            hint=f"one of {', '.join(each.value for each in Road)}",
         ) from None
 
 
@@ -320,6 +340,7 @@ _OPTIONS: Mapping[str, tuple[str, Callable[[str, str], object]]] = {
     "raw": ("raw", _switch),
     "forward": ("forward", _switch),
     "on-loss": ("on_loss", _on_loss),
+    "road": ("road", _road),
     "timeout": ("timeout", _timeout),
     "reset": ("reset_lun", _one_of(off=False, lun=True)),
     "identity": ("own_identity", _one_of(host=False, own=True)),

@@ -12,7 +12,14 @@ from vhost_pvscsi.discovery.names import By, DeviceName, match_name
 from vhost_pvscsi.errors import ConfigurationError
 from vhost_pvscsi.identity import Address
 
-from .lun_options import BLOCK_SIZES, NO_OPTIONS, PATH_OPTIONS, LunOptions, parse_options
+from .lun_options import (
+    BLOCK_SIZES,
+    NO_OPTIONS,
+    PATH_OPTIONS,
+    USUAL_BLOCK,
+    LunOptions,
+    parse_options,
+)
 from .sizes import parse_size
 
 if TYPE_CHECKING:
@@ -79,7 +86,7 @@ def parse_pdev(address: Address, text: str) -> LunSpec:
             hint="reservations=own keeps them apart, and is what share=on means if nothing is said",
         )
     if spec.size is not None:
-        check_size(pdev, spec.size, options.block_size)
+        check_size(pdev, spec.size, options.block_size or USUAL_BLOCK)
     return spec
 
 
@@ -187,6 +194,7 @@ _ONLY_FOR = {
     "timeout": (frozenset({Kind.DEVICE}), "SCSI devices that are forwarded"),
     "reset": (frozenset({Kind.DEVICE}), "SCSI devices that are forwarded"),
     "identity": (frozenset({Kind.DEVICE}), "SCSI devices that are forwarded"),
+    "road": (frozenset({Kind.DEVICE}), "SCSI devices that are forwarded"),
     "reservations": (frozenset({Kind.DEVICE}), "SCSI devices that are forwarded"),
     "pr-helper": (frozenset({Kind.DEVICE}), "SCSI devices that are forwarded"),
     "block-size": (_DISKS, "emulated disks, a forwarded device has its own"),

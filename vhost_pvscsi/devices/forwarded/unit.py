@@ -64,6 +64,14 @@ class _Blocks:
 
 
 @dataclass(frozen=True, slots=True)
+class ByBlocks:
+    """A disk's blocks, where READ and WRITE go by its block device."""
+
+    medium: Medium
+    execute: Callable[[Request], Awaitable[Reply]]  #: has the engine's executor run one
+
+
+@dataclass(frozen=True, slots=True)
 class Reserving:
     """How commands about reservations reach the device, and whose reservations are."""
 
@@ -92,6 +100,7 @@ class ForwardedUnit(ReachedUnit):
         reset: Callable[[], Awaitable[None]] | None = None,
         faults: Iterable[Rule] = (),
         reserving: Reserving | None = None,
+        blocks: ByBlocks | None = None,
     ) -> None:
         """Make it of a device that is open.
 
@@ -108,6 +117,7 @@ class ForwardedUnit(ReachedUnit):
         self._send = forward
         self._turn = asyncio.Lock() if exclusive else None
         self._is_munged = is_munged
+        self._by_blocks = blocks
         super().__init__(Gates(), Attentions(self._attention_changed))
         #: Sends commands about reservations; None: they go as all others do.
         self._reserve_by = reserving.ask if reserving is not None else None
@@ -116,8 +126,8 @@ class ForwardedUnit(ReachedUnit):
             self._own = OwnReservations(
                 self._gates, self._attentions, self._ask_apart, reserving.memory
             )
-        blocks = _Blocks(limits.block_size or 512)
-        self._faults = Faults(self._gates, lambda: blocks, None, faults)
+        of_rules = _Blocks(limits.block_size or 512)
+        self._faults = Faults(self._gates, lambda: of_rules, None, faults)
         self._sent: set[asyncio.Future[Reply]] = set()
         #: What the device has said of itself, while it is gone; None: it is there.
         self._lost: Mapping[int | None, bytes] | None = None
@@ -128,7 +138,7 @@ class ForwardedUnit(ReachedUnit):
 
     @property
     def medium(self) -> Medium | None:
-        return None
+        return None if self._by_blocks is None else self._by_blocks.medium
 
     @property
     def device(self) -> Device:
@@ -216,11 +226,16 @@ class ForwardedUnit(ReachedUnit):
         return True
 
     def go_on_with(
-        self, device: Device, limits: Limits, forward: Forward, ask: Ask | None = None
+        self,
+        device: Device,
+        limits: Limits,
+        forward: Forward,
+        ask: Ask | None = None,
+        blocks: ByBlocks | None = None,
     ) -> None:
         """Have another device behind it, until `found` not for guests."""
         self._device, self._limits, self._send = device, limits, forward
-        self._reserve_by = ask
+        self._reserve_by, self._by_blocks = ask, blocks
 
     async def found(self) -> None:
         """The device is there again, and begins as one that was switched on."""
@@ -300,6 +315,9 @@ class ForwardedUnit(ReachedUnit):
         return await asyncio.shield(sent)
 
     async def _ask(self, request: Request) -> Reply:
+        by_blocks = self._by_blocks is not None and request.opcode in self.medium_opcodes
+        if self._by_blocks is not None and by_blocks and not self._is_munged(request.opcode):
+            return await self._by_blocks.execute(request)
         if request.data_out and len(request.data_out) == request.data_out_length:
             # It came up because a munger looks at it, and may have changed it.
             return await self._send(request, send=request.data_out)
