@@ -482,7 +482,7 @@ def _entry(
         pipeline.short_road_opcodes(unit, presentation),
         presentation.protected,
         unit.device,
-        pipeline.munged_opcodes() if unit.device else frozenset(),
+        pipeline.munged_opcodes() | unit.copied_opcodes if unit.device else frozenset(),
     )
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from tests.harness.evidence import Collector
 
-DISK, CD, SIMULATED, TAPE, DELETED = range(5)  # targets
+DISK, CD, SIMULATED, TAPE, DELETED, BY_BLOCKS = range(6)  # targets
 
 #: What the kernel is told to carry to QEMU's disk in one command.
 CARRIED = 128 << 10
@@ -38,7 +38,12 @@ CARRIED = 128 << 10
 ABORT_TASK, LOGICAL_UNIT_RESET = 0, 5  # task management functions
 
 #: A tape is asked without us, too, as nobody should where its data counts.
-OPTIONS = {SIMULATED: ",timeout=2s", TAPE: ",lock=off", DELETED: ",reset=lun,identity=own,ro"}
+OPTIONS = {
+    SIMULATED: ",timeout=2s",
+    TAPE: ",lock=off",
+    DELETED: ",reset=lun,identity=own,ro",
+    BY_BLOCKS: ",road=block",
+}
 
 
 def luns(nodes: dict[int, str]) -> list[str]:
@@ -48,13 +53,13 @@ def luns(nodes: dict[int, str]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def forwarding(evidence: Collector) -> Iterator[Forwarding]:
-    """The back-end in the host, with a front-end and five devices."""
+    """The back-end in the host, with a front-end and six devices."""
     with ScsiHost(image()) as host, evidence.watch(host):
         host.boot()
         host.inside.start()
         host.load_scsi_debug(dev_size_mb=8, delay=0)
         addresses = {DISK: "0:0:0:0", CD: "0:0:1:0"}
-        for target, kind in ((SIMULATED, 0), (TAPE, 1), (DELETED, 0)):
+        for target, kind in ((SIMULATED, 0), (TAPE, 1), (DELETED, 0), (BY_BLOCKS, 0)):
             addresses[target] = host.add_simulated(ptype=kind)
         host.set_simulated(ptype=0)
         disk = host.node(addresses[DISK], "sd").rpartition("/")[2]
@@ -115,8 +120,8 @@ OF_TAPE = {"READ POSITION": ("34" + "00" * 9, 20)}
 
 @pytest.mark.parametrize(
     ("target", "more"),
-    [(DISK, OF_DISKS), (CD, OF_CD), (SIMULATED, OF_DISKS), (TAPE, OF_TAPE)],
-    ids=["disk", "cd", "simulated-disk", "tape"],
+    [(DISK, OF_DISKS), (CD, OF_CD), (SIMULATED, OF_DISKS), (TAPE, OF_TAPE), (BY_BLOCKS, {})],
+    ids=["disk", "cd", "simulated-disk", "tape", "disk-by-blocks"],
 )
 def test_a_device_answers_through_us_as_without_us(
     forwarding: Forwarding, target: int, more: dict[str, tuple[str, int]]
@@ -161,7 +166,7 @@ def test_report_luns_has_the_table_and_not_the_hosts_view(forwarding: Forwarding
 
 
 def test_data_arrives_in_both_directions(forwarding: Forwarding) -> None:
-    for target in (DISK, SIMULATED):
+    for target in (DISK, SIMULATED, BY_BLOCKS):
         data = bytes(range(256)) * 64
         for cdb in ("0a000a002000", "2a000000020000002000", "8a00" + "00" * 6 + "0400000000200000"):
             assert forwarding.ask(target, cdb, data_out=data, piece=1000).good
@@ -229,6 +234,59 @@ def test_an_error_of_the_device_arrives_as_it_was(
     assert (told.response, told.status, told.sense_code) == (OK, CHECK_CONDITION, sense)
     # Once: the next one is well.
     assert forwarding.ask(SIMULATED, read, data_in=4096).good
+
+
+def blocks_moved(forwarding: Forwarding) -> list[int]:
+    """Count what the host's block layer has read and written there: what goes by SG is not."""
+    folder = f"/sys/class/scsi_device/{forwarding.addresses[BY_BLOCKS]}/device/block"
+    figures = forwarding.host.shell(f"cat {folder}/*/stat").split()
+    return [int(figures[0]), int(figures[4])]
+
+
+def test_blocks_go_by_the_block_device_and_all_else_by_sg(forwarding: Forwarding) -> None:
+    before = blocks_moved(forwarding)
+    data = b"by its block device" * 512
+    data = data[: 16 * 512]
+    assert forwarding.ask(BY_BLOCKS, "2a000000050000001000", data_out=data, piece=1000).good
+    assert (
+        forwarding.ask(BY_BLOCKS, "8800" + "00" * 6 + "0500000000100000", data_in=len(data)).data
+        == data
+    )
+    after = blocks_moved(forwarding)
+    assert all(now > then for now, then in zip(after, before, strict=True))
+    # VERIFY, UNMAP and SYNCHRONIZE CACHE are the device's own, to the last bit.
+    for cdb in ("2f000000050000001000", "35000000000000000000"):
+        assert seen(forwarding.ask(BY_BLOCKS, cdb)) == seen(forwarding.direct(BY_BLOCKS, cdb))
+    assert blocks_moved(forwarding) == after
+    told = forwarding.ask(BY_BLOCKS, "28007fffffff00000100", data_in=512)
+    straight = forwarding.direct(BY_BLOCKS, "28007fffffff00000100", data_in=512)
+    assert told.sense_code == (straight.sense[2] & 0xF, straight.sense[12], straight.sense[13])
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        ("2 -9 0x28 0 0 0x2 0x3 0x11 0x0", (CHECK_CONDITION, (0x3, 0x11, 0x00))),
+        ("2 -9 0x2a 0 0 0x2 0x3 0x0c 0x0", (CHECK_CONDITION, (0x3, 0x0C, 0x00))),
+        ("2 -9 0x2a 0 0 0x18 0x0 0x0 0x0", (0x18, None)),
+    ],
+    ids=["medium-error-of-a-read", "of-a-write", "reservation-conflict"],
+)
+def test_an_error_of_the_block_device_is_what_the_kernel_says_of_it(
+    forwarding: Forwarding, rule: str, told: tuple[int, tuple[int, int, int] | None]
+) -> None:
+    # The host's own driver tries again before it says so.
+    forwarding.host.inject(forwarding.addresses[BY_BLOCKS], rule)
+    writes = rule.split()[2] == "0x2a"
+    cdb = ("2a" if writes else "28") + "000000070000000800"
+    try:
+        got = forwarding.ask(
+            BY_BLOCKS, cdb, data_out=bytes(4096 * writes), data_in=0 if writes else 4096
+        )
+    finally:
+        forwarding.host.stop_injecting(forwarding.addresses[BY_BLOCKS], rule)
+    assert (got.status, got.sense_code if got.sense else None) == told
+    assert forwarding.ask(BY_BLOCKS, "28000000070000000800", data_in=4096).good
 
 
 def test_a_reservation_conflict_arrives_as_it_was(forwarding: Forwarding) -> None:

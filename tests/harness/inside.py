@@ -82,6 +82,7 @@ def direct(
 
 
 _front_end: list[FrontEnd] = []
+_others: dict[int, FrontEnd] = {}
 _pending: dict[int, Pending] = {}
 
 
@@ -91,6 +92,20 @@ def connect(socket: str) -> None:
         _front_end.pop().close()
     _pending.clear()
     _front_end.append(FrontEnd(Path(socket), deadline=_DEADLINE).start())
+
+
+def connect_another(guest: int, socket: str) -> None:
+    """Connect the front-end of another guest, or connect it anew."""
+    if guest in _others:
+        _others.pop(guest).close()
+    _others[guest] = FrontEnd(Path(socket), deadline=_DEADLINE).start()
+
+
+def scsi_of(
+    guest: int, target: int, cdb: bytes, *, data_out: bytes = b"", data_in: int = 0
+) -> Response:
+    """Send one command of another guest."""
+    return _others[guest].scsi(target, 0, cdb, data_out=data_out, data_in=data_in)
 
 
 def resume(socket: str) -> None:

@@ -82,6 +82,33 @@ class ScsiHost(OuterHost):
         """Take the adapter away that came last, with its device."""
         self.shell(f"echo -1 >{_DRIVER}/add_host")
 
+    def add_reservable(self, mib: int = 16) -> tuple[str, str]:
+        """Add a disk with persistent reservations; its h:c:t:l as two initiators have it.
+
+        It is LIO's, in memory and looped back: scsi_debug says GOOD to whatever is asked of it.
+        """
+        target = "/sys/kernel/config/target"
+        self.shell(
+            # It writes down, there, that it has nothing to write down.
+            "mkdir -p /var/target/pr; modprobe tcm_loop; "
+            "mount -t configfs configfs /sys/kernel/config; "
+            f"mkdir -p {target}/core/rd_mcp_0/disk {target}/loopback && "
+            f"echo rd_pages={mib << 8} >{target}/core/rd_mcp_0/disk/control && "
+            f"echo 1 >{target}/core/rd_mcp_0/disk/enable"
+        )
+        found = []
+        for number in (1, 2):
+            before = self._listed("LIO-ORG")
+            name = f"naa.500140500000000{number}"
+            port = f"{target}/loopback/{name}/tpgt_1"
+            self.shell(
+                f"mkdir -p {port} && echo {name} >{port}/nexus && mkdir {port}/lun/lun_0 && "
+                f"ln -s {target}/core/rd_mcp_0/disk {port}/lun/lun_0/disk"
+            )
+            found += self._listed("LIO-ORG") - before
+        first, second = found
+        return first, second
+
     def set_simulated(self, **parameters: int) -> None:
         """Change what all simulated adapters do."""
         for name, value in parameters.items():
@@ -97,8 +124,11 @@ class ScsiHost(OuterHost):
         self.shell(f"echo '- {kind} {opcode}' >{_ERRORS}/{address}/error")
 
     def _simulated(self) -> set[str]:
+        return self._listed("scsi_debug")
+
+    def _listed(self, what: str) -> set[str]:
         listed = self.shell("lsscsi").splitlines()
-        return {line[1 : line.index("]")] for line in listed if "scsi_debug" in line}
+        return {line[1 : line.index("]")] for line in listed if what in line}
 
     def __exit__(
         self,

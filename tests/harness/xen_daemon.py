@@ -87,6 +87,11 @@ class OuterDaemon:
         assert self._process is not None
         self._host.end(self._process, signal="KILL", timeout=PATIENCE)
 
+    def stop(self) -> None:
+        """Have it end in good order."""
+        assert self._process is not None
+        self._host.end(self._process, timeout=PATIENCE)
+
     @contextlib.contextmanager
     def held_up(self) -> Iterator[None]:
         """Keep it from running for a while: the slowest back-end there is."""

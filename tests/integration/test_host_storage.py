@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +16,6 @@ from tests.harness.frontend import FrontEnd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from .conftest import MakeDaemon
 
@@ -33,12 +33,36 @@ def run(*command: str) -> str:
 
 
 @contextmanager
-def loop_device(image: Path) -> Iterator[str]:
-    device = run("losetup", "--find", "--show", str(image))
+def loop_device(image: Path, *options: str) -> Iterator[str]:
+    device = run("losetup", *options, "--find", "--show", str(image))
     try:
         yield device
     finally:
         run("losetup", "--detach", device)
+
+
+@pytest.mark.parametrize(
+    ("options", "block_size", "rotational"),
+    [
+        ("", 4096, None),
+        (",block-size=4096,rotational=on", 4096, True),
+        (",rotational=off", 4096, False),
+    ],
+)
+def test_a_block_device_has_the_geometry_that_it_has(
+    make_daemon: MakeDaemon, image: Path, options: str, block_size: int, rotational: bool | None
+) -> None:
+    with loop_device(image, "--sector-size", "4096") as device:
+        own = Path(f"/sys/block/{Path(device).name}/queue/rotational").read_text().strip() == "1"
+        daemon = make_daemon([f"0:0:0:0={device}{options}"])
+        with FrontEnd(daemon.socket) as guest:
+            guest.ready()
+            capacity = guest.scsi(0, 0, b"\x25" + bytes(9), data_in=8).data
+            assert int.from_bytes(capacity[4:], "big") == block_size
+            assert int.from_bytes(capacity[:4], "big") == (64 << 20) // block_size - 1
+            rate = guest.scsi(0, 0, bytes.fromhex("1201b100ff00"), data_in=255).data[4:6]
+            assert (rate != b"\0\1") is (own if rotational is None else rotational)
+        daemon.stop()
 
 
 @pytest.mark.parametrize("cache", ["writeback", "none"])

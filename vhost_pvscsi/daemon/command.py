@@ -133,8 +133,10 @@ def _read_with(
     (repeatable), raw=on,
     forward=on|off (commands go to the SCSI device, or an emulated disk is on its blocks),
     on-loss=offline|remove (what becomes of the LUN when its device goes away),
+    road=sg|block (by which READ and WRITE reach it),
     timeout=SECONDS (how long a forwarded command may take), reset=off|lun (what a reset by
     the guest does to a forwarded device), identity=host|own (whose names that has),
+    reservations=device|own, pr-helper=PATH (who keeps its guests' reservations),
     latency=TIME (of ram: and null:), capacity=SIZE, create=on and compression=on (of tape:),
     slots=N, import-export=N, picks=N, drive=VDEV and capacity=SIZE (of changer:,
     docs/changer.md),

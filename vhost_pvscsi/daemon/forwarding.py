@@ -3,28 +3,41 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
+import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vhost_pvscsi.devices.forwarded.asking import SgIo
 from vhost_pvscsi.devices.forwarded.limits import Limits
-from vhost_pvscsi.devices.forwarded.opening import OpenDevice, open_sg
+from vhost_pvscsi.devices.forwarded.opening import OpenDevice, names_blocks, open_blocks, open_sg
+from vhost_pvscsi.devices.forwarded.pr_helper import PrHelper
 from vhost_pvscsi.devices.forwarded.resetting import reset_lun
 from vhost_pvscsi.devices.forwarded.timeouts import timeouts
-from vhost_pvscsi.devices.forwarded.unit import ForwardedUnit
+from vhost_pvscsi.devices.forwarded.unit import ByBlocks, ForwardedUnit, Reserving
 from vhost_pvscsi.devices.forwarded.writing import writing
+from vhost_pvscsi.devices.lun_options import Road
 from vhost_pvscsi.errors import DeviceBusyError, DeviceError
+from vhost_pvscsi.medium import Medium
 from vhost_pvscsi.pipeline import munged_opcodes
+from vhost_pvscsi.scsi.pages import DeviceType
+from vhost_pvscsi.scsi.request import Status
 from vhost_pvscsi.sg import Device, DeviceSpec
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from vhost_pvscsi.devices.faults.rule import Rule
+    from vhost_pvscsi.devices.forwarded.asking import Ask
+    from vhost_pvscsi.devices.nonvolatile import UnitMemory
     from vhost_pvscsi.devices.pdev import LunSpec
     from vhost_pvscsi.discovery.device import HostDevice
     from vhost_pvscsi.engine import Engine
+
+log = logging.getLogger(__name__)
 
 #: How long commands for a device that has gone may take to end when it is back, in seconds.
 PATIENCE = 5.0
@@ -36,6 +49,8 @@ class _Open:
 
     node: OpenDevice
     handle: Device
+    blocks: ByBlocks | None  #: its blocks, if READ and WRITE go by its block device
+    ask: Ask | None  #: sends commands about reservations, if the engine does not
 
     @property
     def limits(self) -> Limits:
@@ -46,9 +61,14 @@ class Forwarded:
     """One of them."""
 
     def __init__(
-        self, engine: Engine, spec: LunSpec, device: HostDevice, faults: tuple[Rule, ...]
+        self,
+        engine: Engine,
+        spec: LunSpec,
+        device: HostDevice,
+        faults: tuple[Rule, ...],
+        memory: UnitMemory | None = None,
     ) -> None:
-        """Open the device, and make its unit.
+        """Open the device, and make its unit; `memory` is for reservations that we keep.
 
         Raises:
             ConfigurationError: it cannot be forwarded.
@@ -70,7 +90,20 @@ class Forwarded:
             is_munged=lambda opcode: opcode in munged_opcodes(),
             reset=self._reset if spec.options.reset_lun else None,
             faults=faults,
+            reserving=self._reserving(memory),
+            blocks=self._open.blocks,
         )
+
+    def _reserving(self, memory: UnitMemory | None) -> Reserving | None:
+        ask = self._open.ask
+        return None if ask is None else Reserving(ask, self._spec.options.keeps_apart, memory)
+
+    def _asking(self, node: OpenDevice) -> Ask | None:
+        options = self._spec.options
+        if not options.keeps_apart and options.pr_helper is None:
+            return None
+        direct = SgIo(node.fd, node.path, options.timeout or timeouts(node.device_type).usual)
+        return direct if options.pr_helper is None else PrHelper(options.pr_helper, node.fd, direct)
 
     async def _reset(self) -> None:
         await asyncio.to_thread(reset_lun, self._open.node.fd, self._spec.pdev)
@@ -92,7 +125,11 @@ class Forwarded:
             raise DeviceBusyError(f"{self.device.name}: has gone, and a command does not end")
         opened, before = self._open_node(device), self._open
         self.unit.go_on_with(
-            opened.handle, opened.limits, partial(self._engine.forward, opened.handle)
+            opened.handle,
+            opened.limits,
+            partial(self._engine.forward, opened.handle),
+            opened.ask,
+            opened.blocks,
         )
         await renew()
         self._open = opened
@@ -102,7 +139,16 @@ class Forwarded:
 
     def close(self) -> None:
         """Close the device; its commands have ended."""
+        self._unregister()
         self._close(self._open)
+
+    def _unregister(self) -> None:
+        """Give up what the device knows of guests that have gone: nobody could do it later."""
+        own = self.unit.reservations
+        farewell = own.farewell() if own is not None and not self.lost else None
+        ask = self._open.ask
+        if farewell is not None and ask is not None and ask(*farewell).status is not Status.GOOD:
+            log.warning("%s: a registration of this host stays there", self.device.name)
 
     def _open_node(self, device: HostDevice) -> _Open:
         if not device.nodes.sg:
@@ -111,11 +157,37 @@ class Forwarded:
                 hint="modprobe sg on the host makes them",
             )
         node = open_sg(Path(device.nodes.sg), lock=self._spec.options.lock)
+        with contextlib.ExitStack() as undo:
+            undo.enter_context(node)
+            blocks = self._blocks(node)
+            if blocks is not None:
+                undo.callback(blocks.medium.close)
+            opened = _Open(node, self._add(node), blocks, self._asking(node))
+            undo.pop_all()
+        return opened
+
+    def _blocks(self, node: OpenDevice) -> ByBlocks | None:
+        options = self._spec.options
+        road = options.road
+        if road is None:
+            is_disk = node.device_type is DeviceType.DISK
+            road = Road.BLOCK if is_disk and names_blocks(self._spec.pdev) else Road.SG
+        if road is Road.SG:
+            return None
+        found = open_blocks(node, read_only=options.read_only)
         try:
-            return _Open(node, self._add(node))
-        except BaseException:
-            node.close()
-            raise
+            medium = Medium.file(
+                found.fd,
+                size=found.size,
+                block_size=found.block_size,
+                read_only=options.read_only,
+                direct=True,
+                sync_writes=False,
+            )
+        finally:
+            os.close(found.fd)  # the engine has one of its own
+        log.info("%s: blocks by %s, %d bytes", node.path, found.path, found.size)
+        return ByBlocks(medium, partial(self._engine.execute, medium))
 
     def _add(self, node: OpenDevice) -> Device:
         times = timeouts(node.device_type)
@@ -134,4 +206,8 @@ class Forwarded:
 
     def _close(self, opened: _Open) -> None:
         self._engine.remove_device(opened.handle)
+        if opened.blocks is not None:
+            opened.blocks.medium.close()
+        if isinstance(opened.ask, PrHelper):
+            opened.ask.close()
         opened.node.close()

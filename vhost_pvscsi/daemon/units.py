@@ -13,7 +13,8 @@ from vhost_pvscsi.devices import allocation
 from vhost_pvscsi.devices.emulated.description import DiskGeometry, derive_identity
 from vhost_pvscsi.devices.emulated.disk import EmulatedDisk, Neighbours
 from vhost_pvscsi.devices.faults.file import load_rules
-from vhost_pvscsi.devices.forwarded.names import with_own_names
+from vhost_pvscsi.devices.forwarded.names import identity_of, with_own_names
+from vhost_pvscsi.devices.lun_options import USUAL_BLOCK
 from vhost_pvscsi.devices.opening import open_backing
 from vhost_pvscsi.devices.pdev import Kind, LunSpec
 from vhost_pvscsi.errors import DeviceBusyError
@@ -133,7 +134,10 @@ class Units:
     def _forward(
         self, spec: LunSpec, device: HostDevice, held: contextlib.ExitStack
     ) -> AttachableUnit:
-        forwarded = Forwarded(self._engine, spec, device, _fault_rules(spec))
+        memory = None
+        if spec.options.keeps_apart:
+            memory = self._memory(identity_of(device.steady_name).naa, held)
+        forwarded = Forwarded(self._engine, spec, device, _fault_rules(spec), memory)
         held.callback(forwarded.close)
         self._forwarded.append(forwarded)
         held.callback(self._forwarded.remove, forwarded)
@@ -197,7 +201,7 @@ class Units:
         medium = Medium.file(
             backing.fd,
             size=backing.size,
-            block_size=spec.options.block_size,
+            block_size=backing.block_size,
             read_only=backing.read_only,
             direct=backing.direct,
             sync_writes=backing.sync_writes,
@@ -211,20 +215,20 @@ class Units:
             medium.write_policy,
         )
         geometry = DiskGeometry(
-            blocks=backing.size // spec.options.block_size,
-            block_size=spec.options.block_size,
+            blocks=backing.size // backing.block_size,
+            block_size=backing.block_size,
             read_only=backing.read_only,
             write_cache=not backing.sync_writes,
             write_cache_switchable=True,
-            solid_state=not spec.options.rotational,
+            solid_state=not backing.rotational,
             removable=spec.options.removable,
             unmap=backing.unmap,
             unmap_zeros=backing.unmap,
-            physical_block_size=max(backing.physical_block_size, spec.options.block_size),
+            physical_block_size=max(backing.physical_block_size, backing.block_size),
         )
 
         async def find_runs(start: int, end: int, most: int) -> allocation.Runs:
-            granule = spec.options.block_size
+            granule = backing.block_size
             return await backing.on_thread(
                 partial(allocation.find_runs, start=start, end=end, granule=granule, most=most)
             )
@@ -243,15 +247,16 @@ class Units:
         assert spec.size is not None  # pdev.py gives every RAM and NULL one
         make = Medium.ram if spec.kind is Kind.RAM else Medium.null
         options = spec.options
+        block_size = options.block_size or USUAL_BLOCK
         medium = make(
             size=spec.size,
-            block_size=options.block_size,
+            block_size=block_size,
             read_only=options.read_only,
             latency_us=options.latency_us,
         )
         geometry = DiskGeometry(
-            blocks=spec.size // options.block_size,
-            block_size=options.block_size,
+            blocks=spec.size // block_size,
+            block_size=block_size,
             read_only=options.read_only,
             write_cache=False,  # memory is as stable as it will ever be
             solid_state=not options.rotational,
@@ -323,12 +328,6 @@ def _share_key(spec: LunSpec) -> str:
 
 
 def _join(spec: LunSpec, first: LunSpec, unit: AttachableUnit) -> AttachableUnit:
-    if spec.device is not None:
-        raise DeviceBusyError(
-            f"LUN {spec.address}: {spec.pdev} is LUN {first.address} already",
-            hint="a device that is forwarded has one LUN: to it all guests are one, and their "
-            "reservations cannot be kept apart yet",
-        )
     if spec.kind is not first.kind or not (spec.options.share and first.options.share):
         raise DeviceBusyError(
             f"LUN {spec.address}: {spec.pdev} is LUN {first.address} already",

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from .faults.rule import Rule
 
 BLOCK_SIZES = (512, 1024, 2048, 4096)
+#: Bytes in a block where neither an operator nor a device has another wish.
+USUAL_BLOCK = 512
 
 _LATENCY_UNITS = {"us": 1, "ms": 1000, "s": 1_000_000}
 
@@ -71,6 +73,13 @@ class Cache(enum.Enum):
         return self in {Cache.WRITETHROUGH, Cache.DIRECTSYNC}
 
 
+class Road(enum.Enum):
+    """How READ and WRITE reach a disk that is forwarded."""
+
+    SG = "sg"  #: as all its commands
+    BLOCK = "block"  #: by its block device
+
+
 class OnLoss(enum.Enum):
     """What becomes of a LUN whose device goes away."""
 
@@ -83,14 +92,14 @@ class LunOptions:
     """The options of a LUN, with what holds where nothing is said."""
 
     read_only: bool = False
-    block_size: int = 512
+    block_size: int | None = None  #: None: the device's own, or `USUAL_BLOCK`
     cache: Cache = Cache.WRITEBACK
     serial: str | None = None
     wwn: str | None = None
     share: bool = False
     lock: bool = True
     latency_us: int = 0
-    rotational: bool = False
+    rotational: bool | None = None  #: None: as the device is, or it is not
     removable: bool = False
     capacity: int | None = None  #: of a tape, or each of a changer's: bytes of its image
     slots: int | None = None  #: of a changer; None: as its folder says
@@ -114,6 +123,9 @@ class LunOptions:
     timeout: float | None = None  #: seconds that most commands may take; None: as for the type
     reset_lun: bool = False  #: a reset that a guest asks for reaches the device
     own_identity: bool = False  #: a device is shown with names of ours, not its own
+    road: Road | None = None  #: None: BLOCK where a block device was named
+    own_reservations: bool | None = None  #: kept by us, apart; None: if shared
+    pr_helper: Path | None = None  #: the socket of qemu-pr-helper, for persistent reservations
 
     @property
     def presentation(self) -> Presentation:
@@ -131,6 +143,11 @@ class LunOptions:
                 self.raw, frozenset().union(*self.allowed), frozenset().union(*self.denied)
             ),
         )
+
+    @property
+    def keeps_apart(self) -> bool:
+        """Whether reservations of a device's guests are ours to keep."""
+        return self.share if self.own_reservations is None else self.own_reservations
 
     @property
     def of_unit(self) -> LunOptions:
@@ -191,6 +208,16 @@ def _cache(name: str, text: str) -> Cache:
         raise ConfigurationError(
             f"{name}={text}: {text!r} is no cache mode",
             hint=f"one of {', '.join(mode.value for mode in Cache)}",
+        ) from None
+
+
+def _road(name: str, text: str) -> Road:
+    try:
+        return Road(text)
+    except ValueError:
+        raise ConfigurationError(
+            f"{name}={text}: {text!r} is no road",
+            hint=f"one of {', '.join(each.value for each in Road)}",
         ) from None
 
 
@@ -289,6 +316,15 @@ def _fault_file(name: str, text: str) -> Path:
     return Path(text)
 
 
+def _pr_helper(name: str, text: str) -> Path:
+    if not text or "\0" in text:
+        raise ConfigurationError(
+            f"{name}={text}: {text!r} names nothing",
+            hint=f"{name}=PATH, where qemu-pr-helper listens: {name}=/run/qemu-pr-helper.sock",
+        )
+    return Path(text)
+
+
 #: Option -> the member of `LunOptions`, and what reads its value.
 _OPTIONS: Mapping[str, tuple[str, Callable[[str, str], object]]] = {
     "ro": ("read_only", _switch),
@@ -320,14 +356,17 @@ _OPTIONS: Mapping[str, tuple[str, Callable[[str, str], object]]] = {
     "raw": ("raw", _switch),
     "forward": ("forward", _switch),
     "on-loss": ("on_loss", _on_loss),
+    "road": ("road", _road),
     "timeout": ("timeout", _timeout),
     "reset": ("reset_lun", _one_of(off=False, lun=True)),
     "identity": ("own_identity", _one_of(host=False, own=True)),
+    "reservations": ("own_reservations", _one_of(device=False, own=True)),
+    "pr-helper": ("pr_helper", _pr_helper),
 }
 
 #: All options by name, and those whose value is a path.
 OPTION_NAMES = tuple(_OPTIONS)
-PATH_OPTIONS = frozenset({"fault-file"})
+PATH_OPTIONS = frozenset({"fault-file", "pr-helper"})
 
 #: Members whose option may be given several times; each is a tuple of all values.
 _REPEATABLE = frozenset({"faults", "denied", "allowed", "drives"})

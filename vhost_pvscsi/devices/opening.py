@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from vhost_pvscsi.errors import ConfigurationError, DeviceBusyError, DeviceError
 
 from . import locking
-from .lun_options import Cache
+from .lun_options import BLOCK_SIZES, USUAL_BLOCK, Cache
 from .pdev import Kind, LunSpec, check_size
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ Result = TypeVar("Result")
 
 #: Linux, include/uapi/linux/fs.h.
 _BLKGETSIZE64 = 0x80081272
-_BLKPBSZGET = 0x127B
+_BLKSSZGET, _BLKPBSZGET = 0x1268, 0x127B
 #: Linux, include/uapi/linux/falloc.h.
 _FALLOC_KEEP_SIZE, _FALLOC_PUNCH_HOLE = 0x01, 0x02
 
@@ -54,7 +54,9 @@ class Backing:
     sync_writes: bool
     block_device: bool
     unmap: bool  #: holes can be punched; they read as zeros
+    block_size: int  #: of the LUN's blocks: as wished, else as the device has them
     physical_block_size: int
+    rotational: bool  #: as wished, else as the device is
     identity_source: str  #: see `derive_identity`
 
     def close(self) -> None:
@@ -131,7 +133,8 @@ def open_backing(spec: LunSpec) -> Backing:
         if spec.options.lock:
             locking.lock(fd, str(path), read_only=spec.options.read_only)
         size = size_of(fd, is_device=is_device)
-        check_size(spec.pdev, size, spec.options.block_size)
+        block_size = spec.options.block_size or _block_size(fd, is_device)
+        check_size(spec.pdev, size, block_size)
         canonical = Path(os.path.realpath(path))
         backing = Backing(
             path=canonical,
@@ -143,7 +146,9 @@ def open_backing(spec: LunSpec) -> Backing:
             sync_writes=spec.options.cache.sync_writes,
             block_device=is_device,
             unmap=not spec.options.read_only and _can_unmap(fd, size, is_device),
+            block_size=block_size,
             physical_block_size=_physical_block_size(fd, is_device),
+            rotational=_is_rotational(fd, spec, is_device),
             identity_source=_identity_source(canonical, fd, is_device),
         )
         if not is_device and not spec.options.read_only:
@@ -218,6 +223,20 @@ def size_of(fd: int, *, is_device: bool) -> int:
         answer = fcntl.ioctl(fd, _BLKGETSIZE64, bytes(8))
         return int(struct.unpack("=Q", answer)[0])
     return os.fstat(fd).st_size
+
+
+def _block_size(fd: int, is_device: bool) -> int:
+    if not is_device:
+        return USUAL_BLOCK
+    answer = fcntl.ioctl(fd, _BLKSSZGET, bytes(4))
+    size = int(struct.unpack("=i", answer)[0])
+    return size if size in BLOCK_SIZES else USUAL_BLOCK
+
+
+def _is_rotational(fd: int, spec: LunSpec, is_device: bool) -> bool:
+    if spec.options.rotational is not None or not is_device:
+        return bool(spec.options.rotational)
+    return _read_sysfs(fd, "queue/rotational") == "1"
 
 
 def _physical_block_size(fd: int, is_device: bool) -> int:

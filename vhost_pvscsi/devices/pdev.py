@@ -12,7 +12,14 @@ from vhost_pvscsi.discovery.names import By, DeviceName, match_name
 from vhost_pvscsi.errors import ConfigurationError
 from vhost_pvscsi.identity import Address
 
-from .lun_options import BLOCK_SIZES, NO_OPTIONS, PATH_OPTIONS, LunOptions, parse_options
+from .lun_options import (
+    BLOCK_SIZES,
+    NO_OPTIONS,
+    PATH_OPTIONS,
+    USUAL_BLOCK,
+    LunOptions,
+    parse_options,
+)
 from .sizes import parse_size
 
 if TYPE_CHECKING:
@@ -75,8 +82,13 @@ def parse_pdev(address: Address, text: str) -> LunSpec:
     source = _parse_source(pdev, forward=options.forward)
     spec = LunSpec(address, pdev, source.kind, source.path, source.size, options, source.device)
     _check_options_apply(spec, frozenset(word.partition("=")[0] for word in words))
+    if spec.device is not None and options.share and not options.keeps_apart:
+        raise ConfigurationError(
+            f"{pdev}: share=on with reservations=device would give each guest what another holds",
+            hint="reservations=own keeps them apart, and is what share=on means if nothing is said",
+        )
     if spec.size is not None:
-        check_size(pdev, spec.size, options.block_size)
+        check_size(pdev, spec.size, options.block_size or USUAL_BLOCK)
     if spec.kind is Kind.TAPE and spec.path is None and options.create:
         raise ConfigurationError(
             f"{pdev} is an empty drive: there is nothing to create", hint="tape:FILE,create"
@@ -201,9 +213,12 @@ _ONLY_FOR = {
     "reset": (frozenset({Kind.DEVICE}), "SCSI devices that are forwarded"),
     "identity": (frozenset({Kind.DEVICE}), "SCSI devices that are forwarded"),
     "share": (
-        _DISKS | {Kind.TAPE, Kind.CHANGER},
-        "emulated disks, tapes and changers: guests of one device cannot be kept apart yet",
+        _DISKS | {Kind.TAPE, Kind.CHANGER, Kind.DEVICE},
+        "emulated disks, tapes and changers, and SCSI devices that are forwarded",
     ),
+    "road": (frozenset({Kind.DEVICE}), "SCSI devices that are forwarded"),
+    "reservations": (frozenset({Kind.DEVICE}), "SCSI devices that are forwarded"),
+    "pr-helper": (frozenset({Kind.DEVICE}), "SCSI devices that are forwarded"),
     "block-size": (_DISKS, "emulated disks, a forwarded device has its own"),
     "rotational": (_DISKS, "emulated disks"),
     "removable": (_DISKS, "emulated disks"),

@@ -37,6 +37,11 @@ class ReachedUnit(abc.ABC):
         return None
 
     @property
+    def copied_opcodes(self) -> frozenset[int]:
+        """Commands for that device whose data-out is to come up."""
+        return frozenset()
+
+    @property
     def notifications(self) -> int:
         """None: they are about removable media of MMC's kinds, and a device's own are its own."""
         return 0

@@ -53,6 +53,10 @@ class AttachableUnit(LogicalUnit, Protocol):
         """The host's device that the engine sends commands to; None: there is none."""
 
     @property
+    def copied_opcodes(self) -> frozenset[int]:
+        """Commands for that device whose data-out is to come up."""
+
+    @property
     def faults(self) -> Faults:
         """The fault rules that are in force here; `execute` asks them about each command."""
 

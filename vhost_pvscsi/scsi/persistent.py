@@ -123,6 +123,25 @@ def key_list(generation: int, keys: Sequence[int]) -> bytes:
     return struct.pack(f">II{len(keys)}Q", generation, 8 * len(keys), *keys)
 
 
+def parsed_key_list(data: bytes) -> tuple[int, tuple[int, ...]] | None:
+    """Read PRGENERATION and the keys that READ KEYS tells; None: it is shorter than it says."""
+    if len(data) < 8:
+        return None
+    generation, length = struct.unpack_from(">II", data)
+    if len(data) < 8 + length or length % 8:
+        return None
+    return generation, struct.unpack_from(f">{length // 8}Q", data, 8)
+
+
+def parsed_reservation(data: bytes) -> tuple[int, ReservationType] | None:
+    """Read the holder's key and the type that READ RESERVATION tells; None: there is none."""
+    if len(data) < 24 or int.from_bytes(data[4:8], "big") < 16:
+        return None
+    key, type_ = struct.unpack_from(">Q5xB", data, 8)
+    known = type_ & 0x0F
+    return (key, ReservationType(known)) if known in set(ReservationType) else None
+
+
 def reservation(generation: int, type_: ReservationType | None, key: int) -> bytes:
     """Build the data of READ RESERVATION; `key` is 0 where all registrants hold it."""
     if type_ is None:
@@ -156,9 +175,24 @@ class Registration:
         return struct.pack(">Q4xBB4xHI", self.key, holder, type_, TARGET_PORT, len(name)) + name
 
 
-def full_status(generation: int, registrations: Iterable[Registration]) -> bytes:
-    """Build the data of READ FULL STATUS."""
-    rows = b"".join(one.pack() for one in registrations)
+def status_rows(data: bytes) -> list[bytes]:
+    """Take the descriptors out of the data of READ FULL STATUS, as far as they are whole."""
+    rows, at = [], 8
+    end = min(len(data), 8 + int.from_bytes(data[4:8], "big"))
+    while at + 24 <= end:
+        length = 24 + int.from_bytes(data[at + 20 : at + 24], "big")
+        if at + length > end:
+            break
+        rows.append(data[at : at + length])
+        at += length
+    return rows
+
+
+def full_status(
+    generation: int, registrations: Iterable[Registration], others: Iterable[bytes] = ()
+) -> bytes:
+    """Build the data of READ FULL STATUS; `others` are descriptors as another device made them."""
+    rows = b"".join((*(one.pack() for one in registrations), *others))
     return struct.pack(">II", generation, len(rows)) + rows
 
 

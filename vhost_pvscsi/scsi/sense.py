@@ -53,6 +53,8 @@ MEDIUM_NOT_PRESENT_TRAY_OPEN = SenseCode(SenseKey.NOT_READY, 0x3A, 0x02)
 WRITE_ERROR = SenseCode(SenseKey.MEDIUM_ERROR, 0x0C, 0x00)
 UNRECOVERED_READ_ERROR = SenseCode(SenseKey.MEDIUM_ERROR, 0x11, 0x00)
 MEDIA_LOAD_OR_EJECT_FAILED = SenseCode(SenseKey.HARDWARE_ERROR, 0x53, 0x00)
+COMMUNICATION_FAILURE = SenseCode(SenseKey.ABORTED_COMMAND, 0x08, 0x00)
+COMMUNICATION_TIMEOUT = SenseCode(SenseKey.ABORTED_COMMAND, 0x08, 0x01)
 LOGICAL_UNIT_FAILURE = SenseCode(SenseKey.HARDWARE_ERROR, 0x3E, 0x01)
 INTERNAL_TARGET_FAILURE = SenseCode(SenseKey.HARDWARE_ERROR, 0x44, 0x00)
 
@@ -219,3 +221,15 @@ def in_descriptor_format(sense: bytes) -> bytes:
             int.from_bytes(sense[16:18], "big"), bit, in_cdb=bool(sense[15] & 0x40)
         )
     return descriptor(code, information=information, pointer=pointer, progress=progress)
+
+
+def parsed(sense: bytes) -> SenseCode | None:
+    """Read key and codes of sense data in either format (SPC-5 4.4); None: there are none."""
+    if len(sense) < 4:
+        return None
+    if sense[0] & 0x7F >= 0x72:
+        key, codes = sense[1], sense[2:4]
+    else:
+        key, codes = sense[2], sense[12:14].ljust(2, b"\0")
+    known = key & 0x0F
+    return SenseCode(SenseKey(known), *codes) if known in set(SenseKey) else None

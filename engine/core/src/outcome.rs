@@ -44,6 +44,8 @@ pub const GOOD: u8 = 0x00;
 pub const CHECK_CONDITION: u8 = 0x02;
 /// SCSI status CONDITION MET.
 pub const CONDITION_MET: u8 = 0x04;
+/// SCSI status RESERVATION CONFLICT.
+pub const RESERVATION_CONFLICT: u8 = 0x18;
 /// SCSI status TASK SET FULL.
 pub const TASK_SET_FULL: u8 = 0x28;
 
@@ -70,6 +72,10 @@ pub const VOLUME_OVERFLOW: Sense = Sense(0xd, 0x00, 0x02);
 pub const UNRECOVERED_READ_ERROR: Sense = Sense(0x3, 0x11, 0x00);
 /// 3h/0Ch/00h
 pub const WRITE_ERROR: Sense = Sense(0x3, 0x0c, 0x00);
+/// Bh/08h/00h
+pub const COMMUNICATION_FAILURE: Sense = Sense(0xb, 0x08, 0x00);
+/// Bh/08h/01h
+pub const COMMUNICATION_TIMEOUT: Sense = Sense(0xb, 0x08, 0x01);
 /// 4h/44h/00h
 pub const INTERNAL_TARGET_FAILURE: Sense = Sense(0x4, 0x44, 0x00);
 /// 2h/3Ah/00h
@@ -295,13 +301,22 @@ impl Outcome {
             libc::ECANCELED => Outcome::of(Service::Aborted),
             // The guest's own pages are gone; the caller breaks the session.
             libc::EFAULT => Outcome::of(Service::Failure),
-            libc::EIO | libc::EILSEQ | libc::EREMOTEIO if writing => Outcome::check(WRITE_ERROR),
-            libc::EIO | libc::EILSEQ | libc::EREMOTEIO => Outcome::check(UNRECOVERED_READ_ERROR),
+            // What Linux' block layer says of a disk (blk_errors in block/blk-core.c): ENODATA is a
+            // medium error, EBADE a reservation conflict.
+            libc::EIO | libc::ENODATA | libc::EILSEQ | libc::EREMOTEIO if writing => {
+                Outcome::check(WRITE_ERROR)
+            }
+            libc::EIO | libc::ENODATA | libc::EILSEQ | libc::EREMOTEIO => {
+                Outcome::check(UNRECOVERED_READ_ERROR)
+            }
+            libc::EBADE => Outcome::status(RESERVATION_CONFLICT),
+            libc::ENOLINK => Outcome::check(COMMUNICATION_FAILURE),
+            libc::ETIMEDOUT => Outcome::check(COMMUNICATION_TIMEOUT),
             _ => Outcome::check(INTERNAL_TARGET_FAILURE),
         };
         match errno {
             // Somebody's wish, the guest's own doing, or a moment's shortage: nothing is broken.
-            libc::ECANCELED | libc::EFAULT | libc::ENOMEM | libc::EAGAIN => outcome,
+            libc::ECANCELED | libc::EFAULT | libc::ENOMEM | libc::EAGAIN | libc::EBADE => outcome,
             _ => Outcome { errno, ..outcome },
         }
     }

@@ -8,7 +8,7 @@ from vhost_pvscsi.devices.designators import descriptors, renamed
 from vhost_pvscsi.devices.primary import inquiry as primary
 from vhost_pvscsi.devices.primary import logs
 from vhost_pvscsi.devices.primary.parameters import MOST_SENSE
-from vhost_pvscsi.scsi import log, pages, sense, target_ports
+from vhost_pvscsi.scsi import log, pages, sense, tape_logs, target_ports
 from vhost_pvscsi.scsi.log import LogPage
 from vhost_pvscsi.scsi.medium_changer import Element, ElementType, element_status
 from vhost_pvscsi.scsi.pages import Association, Designator, DesignatorType, Vpd

@@ -15,13 +15,20 @@ _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NOT_ALLOWED = {errno.EPERM, errno.EACCES, errno.EROFS, errno.EBADF}
 _NO_MEDIUM = {errno.ENODEV, errno.ENXIO, errno.ENOMEDIUM}
 _NO_MEMORY = {errno.ENOMEM, errno.EAGAIN}
-_BAD_BLOCKS = {errno.EIO, errno.EILSEQ, errno.EREMOTEIO}
+#: As Linux' block layer has it (blk_errors in block/blk-core.c).
+_BAD_BLOCKS = {errno.EIO, errno.ENODATA, errno.EILSEQ, errno.EREMOTEIO}
+_TRANSPORT: dict[int | None, SenseCode] = {
+    errno.ENOLINK: sense.COMMUNICATION_FAILURE,
+    errno.ETIMEDOUT: sense.COMMUNICATION_TIMEOUT,
+}
 
 
 def host_error(error: OSError, *, writing: bool) -> Reply:
     """The answer to a command that the host could not carry out."""
     if error.errno in _NO_MEMORY:
         return Reply(status=Status.TASK_SET_FULL)
+    if error.errno == errno.EBADE:
+        return Reply(status=Status.RESERVATION_CONFLICT)
     return check_condition(_meaning(error.errno, writing=writing))
 
 
@@ -34,4 +41,4 @@ def _meaning(number: int | None, *, writing: bool) -> SenseCode:
         return sense.MEDIUM_NOT_PRESENT
     if number in _BAD_BLOCKS:
         return sense.WRITE_ERROR if writing else sense.UNRECOVERED_READ_ERROR
-    return sense.INTERNAL_TARGET_FAILURE
+    return _TRANSPORT.get(number, sense.INTERNAL_TARGET_FAILURE)

@@ -12,7 +12,7 @@ from vhost_pvscsi.scsi.codes import Opcode
 from vhost_pvscsi.scsi.opcodes import command
 from vhost_pvscsi.scsi.pages import DeviceType, Vpd, limit_transfers
 from vhost_pvscsi.scsi.request import Reply, Request, Service, Status
-from vhost_pvscsi.scsi.sense import SenseKey
+from vhost_pvscsi.scsi.sense import SenseKey, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -99,11 +99,8 @@ class Limits:
 
 
 def _lacks_page(reply: Reply) -> bool:
-    sense = reply.sense
-    if reply.status is not Status.CHECK_CONDITION or len(sense) < 3:
-        return False
-    key = sense[1] if sense[0] & 0x7F >= 0x72 else sense[2]
-    return key & 0x0F == SenseKey.ILLEGAL_REQUEST
+    code = parsed(reply.sense)
+    return code is not None and code.key is SenseKey.ILLEGAL_REQUEST
 
 
 def _with_page(reply: Reply, length: int) -> Reply:

@@ -8,16 +8,22 @@ from typing import TYPE_CHECKING
 from vhost_pvscsi.devices.emulated.description import REVISION, VENDOR, derive_identity
 
 if TYPE_CHECKING:
+    from vhost_pvscsi.devices.emulated.description import DiskIdentity
     from vhost_pvscsi.devices.presentation import Presentation
     from vhost_pvscsi.scsi.pages import DeviceType
 
 
-def with_own_names(shown: Presentation, device_type: DeviceType, source: str) -> Presentation:
-    """Name what an operator has not named, as an emulated unit is named.
+def identity_of(source: str) -> DiskIdentity:
+    """Name a device as an emulated unit is named.
 
-    `source` is what the device is recognised by: the names are made of it, and tell nothing of it.
+    `source` is what it is recognised by: the names are made of it, and tell nothing of it.
     """
-    identity = derive_identity(f"device:{source}")
+    return derive_identity(f"device:{source}")
+
+
+def with_own_names(shown: Presentation, device_type: DeviceType, source: str) -> Presentation:
+    """Name what an operator has not named; `source` as in `identity_of`."""
+    identity = identity_of(source)
     return replace(
         shown,
         vendor=shown.vendor or VENDOR,

@@ -39,6 +39,9 @@ _SG_PIECE = 32 << 10
 #: The kernel holds a copy of each command's data: what takes many commands gets no longer ones.
 _MAX_OF_MANY = 1 << 20
 
+#: What the kernel counts sizes in.
+_SECTOR = 512
+
 #: Outstanding commands: of a host that does not tell, and at most.
 _USUAL_DEPTH, _MAX_DEPTH = 32, 256
 
@@ -135,6 +138,54 @@ def open_sg(path: Path, *, lock: bool = True) -> OpenDevice:
         1 if opened.exclusive else opened.depth,
     )
     return opened
+
+
+@dataclass(frozen=True, slots=True)
+class OpenBlocks:
+    """The block device of a disk, open without the host's page cache."""
+
+    path: Path
+    fd: int
+    size: int  #: bytes
+    block_size: int  #: bytes
+
+
+def open_blocks(device: OpenDevice, *, read_only: bool) -> OpenBlocks:
+    """Open the block device of a disk, whose blocks go by it.
+
+    Raises:
+        ConfigurationError: it is no disk.
+        DeviceError: it has none, or that cannot be opened.
+    """
+    if device.device_type is not DeviceType.DISK:
+        name = device.device_type.name.lower().replace("_", " ")
+        raise ConfigurationError(
+            f"{device.path}: road=block is for disks, and this is a {name}", hint="road=sg"
+        )
+    folder = next(iter(_block_folders(device.path)), None)
+    if folder is None or not device.block_size:
+        raise DeviceError(
+            f"{device.path}: has no block device", hint="road=sg, or modprobe sd_mod on the host"
+        )
+    node = Path("/dev") / folder.name
+    # What goes by SG passes the page cache by, so this must, too. Who else uses it `open_sg` knows.
+    flags = os.O_DIRECT | os.O_CLOEXEC | (os.O_RDONLY if read_only else os.O_RDWR)
+    try:
+        fd = os.open(node, flags)
+    except OSError as error:
+        raise DeviceError(
+            f"{node}: {error.strerror}", hint="road=sg needs only the SG node"
+        ) from error
+    sectors = _read(folder / "size")
+    return OpenBlocks(node, fd, int(sectors or 0) * _SECTOR, device.block_size)
+
+
+def names_blocks(pdev: str) -> bool:
+    """Whether a name is that of a block device's node, or leads to it."""
+    try:
+        return stat.S_ISBLK(Path(pdev).stat().st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 def _check_node(path: Path) -> None:

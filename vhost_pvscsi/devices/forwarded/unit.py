@@ -10,22 +10,26 @@ from vhost_pvscsi.devices.attention import Attentions
 from vhost_pvscsi.devices.faults.injector import Faults
 from vhost_pvscsi.devices.gates import Cause, Gates
 from vhost_pvscsi.devices.policy.defaults import allowed
+from vhost_pvscsi.devices.primary.reserving import CONFLICT
 from vhost_pvscsi.devices.reached import ReachedUnit
 from vhost_pvscsi.scsi import sense
 from vhost_pvscsi.scsi.codes import Opcode
 
 from . import lost
 from .limits import HAVE_BLOCKS
+from .reserving import PERSISTENT, OwnReservations
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from vhost_pvscsi.devices.faults.rule import Rule
+    from vhost_pvscsi.devices.nonvolatile import UnitMemory
     from vhost_pvscsi.medium import Medium
     from vhost_pvscsi.scsi.pages import DeviceType
     from vhost_pvscsi.scsi.request import Reply, Request
     from vhost_pvscsi.sg import Device
 
+    from .asking import Ask
     from .limits import Limits
 
 #: READ and WRITE: workers send them by themselves.
@@ -36,6 +40,9 @@ _IGNORE_ATTENTION = frozenset({Opcode.INQUIRY, Opcode.REPORT_LUNS, Opcode.REQUES
 
 #: Most data-in that comes through Python, of a command that a munger looks at.
 _FETCH = 1 << 20
+
+#: PERSISTENT RESERVE IN and OUT: bytes of CDB, and most data that is asked for.
+_PERSISTENT_LENGTH, _MOST_PERSISTENT = 10, 8192
 
 
 class Forward(Protocol):
@@ -54,6 +61,23 @@ class _Blocks:
     block_size: int
     blocks: int = 1 << 62
     transport_limit: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ByBlocks:
+    """A disk's blocks, where READ and WRITE go by its block device."""
+
+    medium: Medium
+    execute: Callable[[Request], Awaitable[Reply]]  #: has the engine's executor run one
+
+
+@dataclass(frozen=True, slots=True)
+class Reserving:
+    """How commands about reservations reach the device, and whose reservations are."""
+
+    ask: Ask
+    own: bool  #: guests are kept apart by us, and the device knows one of them at a time
+    memory: UnitMemory | None = None  #: keeps them, where they are ours
 
 
 class ForwardedUnit(ReachedUnit):
@@ -75,11 +99,16 @@ class ForwardedUnit(ReachedUnit):
         is_munged: Callable[[int], bool] = lambda _: False,
         reset: Callable[[], Awaitable[None]] | None = None,
         faults: Iterable[Rule] = (),
+        reserving: Reserving | None = None,
+        blocks: ByBlocks | None = None,
     ) -> None:
         """Make it of a device that is open.
 
         `exclusive`: it takes one command at a time. `is_munged` says of an operation code whether
         Python has to see its data. `reset` resets the device itself, where an operator allows that.
+
+        Raises:
+            DeviceError: reservations that were kept cannot be read.
         """
         self._reset = reset
         self._name = name
@@ -88,9 +117,17 @@ class ForwardedUnit(ReachedUnit):
         self._send = forward
         self._turn = asyncio.Lock() if exclusive else None
         self._is_munged = is_munged
+        self._by_blocks = blocks
         super().__init__(Gates(), Attentions(self._attention_changed))
-        blocks = _Blocks(limits.block_size or 512)
-        self._faults = Faults(self._gates, lambda: blocks, None, faults)
+        #: Sends commands about reservations; None: they go as all others do.
+        self._reserve_by = reserving.ask if reserving is not None else None
+        self._own: OwnReservations | None = None
+        if reserving is not None and reserving.own:
+            self._own = OwnReservations(
+                self._gates, self._attentions, self._ask_apart, reserving.memory
+            )
+        of_rules = _Blocks(limits.block_size or 512)
+        self._faults = Faults(self._gates, lambda: of_rules, None, faults)
         self._sent: set[asyncio.Future[Reply]] = set()
         #: What the device has said of itself, while it is gone; None: it is there.
         self._lost: Mapping[int | None, bytes] | None = None
@@ -101,7 +138,7 @@ class ForwardedUnit(ReachedUnit):
 
     @property
     def medium(self) -> Medium | None:
-        return None
+        return None if self._by_blocks is None else self._by_blocks.medium
 
     @property
     def device(self) -> Device:
@@ -130,19 +167,31 @@ class ForwardedUnit(ReachedUnit):
         return frozenset(opcode for opcode in _BLOCKS_MOVE if (opcode, None) in passing)
 
     @property
+    def copied_opcodes(self) -> frozenset[int]:
+        """PERSISTENT RESERVE OUT, where it is not the engine that sends it."""
+        return PERSISTENT if self._reserve_by is not None else frozenset()
+
+    @property
+    def reservations(self) -> OwnReservations | None:
+        """What stands among its guests, if they are kept apart here."""
+        return self._own
+
+    @property
     def faults(self) -> Faults:
         """The fault rules that are in force."""
         return self._faults
 
     def _shutting(self, nexus: str) -> tuple[Cause, ...]:
-        del nexus
-        causes = ((Cause.FAULTS, self._faults.shut), (Cause.LOST, self._lost is not None))
+        causes = (
+            (Cause.FAULTS, self._faults.shut),
+            (Cause.LOST, self._lost is not None),
+            (Cause.RESERVATION, self._own is not None and self._own.shut_for(nexus)),
+        )
         return tuple(cause for cause, holds in causes if holds)
 
     async def nexus_lost(self, nexus: str) -> bool:
-        """Nothing is given up: the device knows one nexus, which stays, and its reservations."""
-        del nexus
-        return False
+        """Give up what RESERVE took, where we know whose it is; the device knows one nexus."""
+        return self._own is not None and await self._own.nexus_lost(nexus)
 
     async def reset_device(self) -> None:
         """Reset the device itself if that is allowed, so that commands end which it works on."""
@@ -151,6 +200,8 @@ class ForwardedUnit(ReachedUnit):
 
     async def reset(self) -> None:
         """Say to all that it was reset; `reset_device` comes before, and the end of commands."""
+        if self._own is not None:
+            await self._own.nexus_lost(None)
         await self.attend(sense.BUS_DEVICE_RESET)
 
     async def lose(self, told: Mapping[int | None, bytes]) -> None:
@@ -174,9 +225,17 @@ class ForwardedUnit(ReachedUnit):
             return False
         return True
 
-    def go_on_with(self, device: Device, limits: Limits, forward: Forward) -> None:
+    def go_on_with(
+        self,
+        device: Device,
+        limits: Limits,
+        forward: Forward,
+        ask: Ask | None = None,
+        blocks: ByBlocks | None = None,
+    ) -> None:
         """Have another device behind it, until `found` not for guests."""
         self._device, self._limits, self._send = device, limits, forward
+        self._reserve_by, self._by_blocks = ask, blocks
 
     async def found(self) -> None:
         """The device is there again, and begins as one that was switched on."""
@@ -200,9 +259,35 @@ class ForwardedUnit(ReachedUnit):
     async def _carry_out(
         self, request: Request, send: Callable[[Request], Awaitable[Reply]]
     ) -> Reply:
+        if self._own is not None:
+            if request.opcode in self._own.opcodes:
+                return await self._own.execute(request)
+            if self._own.stops(request, self._limits.device_type):
+                return CONFLICT
+        elif self._reserve_by is not None and request.opcode in PERSISTENT:
+            return await self._ask_apart(
+                request.cdb[:_PERSISTENT_LENGTH], request.data_out, request.data_in_length
+            )
         if request.opcode in self._limits.opcodes:
             return await self._limits.told(request, send)
         return await send(request)
+
+    async def _ask_apart(self, cdb: bytes, data_out: bytes, room: int) -> Reply:
+        """Have the device answer a command that no ring holds, when it is its turn."""
+        if self._turn is None:
+            return await self._ask_now(cdb, data_out, room)
+        async with self._turn:
+            return await self._ask_now(cdb, data_out, room)
+
+    async def _ask_now(self, cdb: bytes, data_out: bytes, room: int) -> Reply:
+        if self._lost is not None or self._reserve_by is None:
+            return sense.check_condition(sense.OFFLINE)
+        asked = asyncio.ensure_future(
+            asyncio.to_thread(self._reserve_by, cdb, data_out, min(room, _MOST_PERSISTENT))
+        )
+        self._sent.add(asked)
+        asked.add_done_callback(self._sent.discard)
+        return await asyncio.shield(asked)
 
     async def _in_turn(self, request: Request) -> Reply:
         if self._turn is None:
@@ -230,6 +315,9 @@ class ForwardedUnit(ReachedUnit):
         return await asyncio.shield(sent)
 
     async def _ask(self, request: Request) -> Reply:
+        by_blocks = self._by_blocks is not None and request.opcode in self.medium_opcodes
+        if self._by_blocks is not None and by_blocks and not self._is_munged(request.opcode):
+            return await self._by_blocks.execute(request)
         if request.data_out and len(request.data_out) == request.data_out_length:
             # It came up because a munger looks at it, and may have changed it.
             return await self._send(request, send=request.data_out)

@@ -1,11 +1,11 @@
-"""Reservations of an emulated unit: its commands, and the gates that go with them."""
+"""Reservations that we keep of a unit: its commands, and the gates that go with them."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from vhost_pvscsi.devices import reservations
 from vhost_pvscsi.devices.gates import Cause
@@ -17,23 +17,42 @@ from vhost_pvscsi.scsi.persistent import MoveList, ParameterList
 from vhost_pvscsi.scsi.request import Reply, Request, Service, Status
 from vhost_pvscsi.scsi.sense import invalid_parameter
 
-from .state import RESERVATIONS, UnitState, truncated
+from .state import RESERVATIONS, truncated
 
 if TYPE_CHECKING:
+    from vhost_pvscsi.devices.attention import Attentions
+    from vhost_pvscsi.devices.gates import Gates
+    from vhost_pvscsi.devices.nonvolatile import UnitMemory
     from vhost_pvscsi.scsi.cdb import Cdb
     from vhost_pvscsi.scsi.command import Command
+
+    from .removal import Removal
 
 log = logging.getLogger(__name__)
 
 #: Says what becomes of the reservations that stand.
 Decide: TypeAlias = Callable[[Reservations], Verdict]
 
+#: Does what a change needs elsewhere before it is in force here; a Reply: it cannot be.
+Before: TypeAlias = Callable[[Change], Awaitable[Reply | None]]
+
 CONFLICT = Reply(status=Status.RESERVATION_CONFLICT)
 
 _REGISTERING = {PersistentOut.REGISTER, PersistentOut.REGISTER_AND_IGNORE}
 
 
-def conflict(unit: UnitState, command: Command, request: Request) -> Reply | None:
+class Reserved(Protocol):
+    """What of a unit its reservations have to do with; `UnitState` is one."""
+
+    gates: Gates
+    attentions: Attentions
+    memory: UnitMemory | None  #: what outlives the daemon; None: nothing does
+    removal: Removal
+    reservations: Reservations
+    reserving: asyncio.Lock  #: orders their changes, so that gates and `reservations` agree
+
+
+def conflict(unit: Reserved, command: Command, request: Request) -> Reply | None:
     """The refusal of a command that another nexus' reservation stops (SPC-5 5.14.1)."""
     barrier = command.barrier_of(request.cdb)
     return CONFLICT if unit.reservations.stops(request.nexus, barrier) else None
@@ -44,12 +63,17 @@ def shut_for(now: Reservations, nexus: str) -> bool:
     return now.stops(nexus, Barrier.WRITE)
 
 
-async def _apply(unit: UnitState, decide: Decide, *, abort: bool = False) -> Reply | Refusal:
+async def apply(
+    unit: Reserved, decide: Decide, *, abort: bool = False, before: Before | None = None
+) -> Reply | Refusal:
     """Decide on what stands now, shut gates, change, open gates, tell."""
     async with unit.reserving:
         verdict = decide(unit.reservations)
         if isinstance(verdict, Refusal):
             return CONFLICT if verdict is Refusal.CONFLICT else verdict
+        prevented = None if before is None else await before(verdict)
+        if prevented is not None:
+            return prevented
         if not await _keep(unit, verdict.after):
             return sense.check_condition(sense.INTERNAL_TARGET_FAILURE)
         await _put_in_force(unit, verdict, abort=abort)
@@ -58,19 +82,19 @@ async def _apply(unit: UnitState, decide: Decide, *, abort: bool = False) -> Rep
     return Reply()
 
 
-async def _keep(unit: UnitState, after: Reservations) -> bool:
+async def _keep(unit: Reserved, after: Reservations) -> bool:
     """Keep what outlives the daemon (APTPL), before it is in force; False: it cannot be."""
     if unit.memory is None or not (after.persists or unit.reservations.persists):
         return True
     try:
         await unit.memory.keep(RESERVATIONS, reservations.dumped(after) if after.persists else None)
     except OSError as error:
-        log.error("%s: reservations were not kept: %s", unit.identity.serial, error)  # noqa: TRY400
+        log.error("%s: reservations were not kept: %s", unit.memory.path, error)  # noqa: TRY400
         return False
     return True
 
 
-async def _put_in_force(unit: UnitState, change: Change, *, abort: bool) -> None:
+async def _put_in_force(unit: Reserved, change: Change, *, abort: bool) -> None:
     after = change.after
     try:
         shutting = [
@@ -94,28 +118,28 @@ async def _put_in_force(unit: UnitState, change: Change, *, abort: bool) -> None
                 await unit.gates.turn(nexus, Cause.RESERVATION, False)
 
 
-async def nexus_lost(unit: UnitState, nexus: str | None) -> bool:
+async def nexus_lost(unit: Reserved, nexus: str | None) -> bool:
     """Give up what RESERVE took, of one nexus or of any; True: something was (SPC-2 5.5.1)."""
     if unit.reservations.reserved_by is None or nexus not in {None, unit.reservations.reserved_by}:
         return False
     holder = unit.reservations.reserved_by
-    await _apply(unit, lambda now: reservations.release_unit(now, holder))
+    await apply(unit, lambda now: reservations.release_unit(now, holder))
     return True
 
 
-async def reserve(unit: UnitState, request: Request, cdb: Cdb) -> Reply:
+async def reserve(unit: Reserved, request: Request, cdb: Cdb) -> Reply:
     """Answer RESERVE(6) and (10) (SPC-2 7.21)."""
     del cdb
-    return _said(await _apply(unit, lambda now: reservations.reserve_unit(now, request.nexus)))
+    return said(await apply(unit, lambda now: reservations.reserve_unit(now, request.nexus)))
 
 
-async def release(unit: UnitState, request: Request, cdb: Cdb) -> Reply:
+async def release(unit: Reserved, request: Request, cdb: Cdb) -> Reply:
     """Answer RELEASE(6) and (10) (SPC-2 7.16)."""
     del cdb
-    return _said(await _apply(unit, lambda now: reservations.release_unit(now, request.nexus)))
+    return said(await apply(unit, lambda now: reservations.release_unit(now, request.nexus)))
 
 
-async def persistent_in(unit: UnitState, request: Request, cdb: Cdb) -> Reply:
+async def persistent_in(unit: Reserved, request: Request, cdb: Cdb) -> Reply:
     """Answer PERSISTENT RESERVE IN (SPC-5 6.15)."""
     del request
     now = unit.reservations
@@ -135,8 +159,21 @@ async def persistent_in(unit: UnitState, request: Request, cdb: Cdb) -> Reply:
     return truncated(data, cdb)
 
 
-async def persistent_out(unit: UnitState, request: Request, cdb: Cdb) -> Reply:
+async def persistent_out(unit: Reserved, request: Request, cdb: Cdb) -> Reply:
     """Answer PERSISTENT RESERVE OUT (SPC-5 6.16)."""
+    decide = asked(unit, request, cdb)
+    if isinstance(decide, Reply):
+        return decide
+    return said(await apply(unit, decide, abort=aborts(cdb)), cdb)
+
+
+def aborts(cdb: Cdb) -> bool:
+    """Whether a service action ends the commands of whom it preempts."""
+    return bool(cdb["service_action"] == PersistentOut.PREEMPT_AND_ABORT)
+
+
+def asked(unit: Reserved, request: Request, cdb: Cdb) -> Decide | Reply:
+    """Read what PERSISTENT RESERVE OUT asks for; a Reply: it is refused whatever stands."""
     if unit.reservations.reserved_by is not None:
         return CONFLICT
     length = cdb["parameter_list_length"]
@@ -146,16 +183,11 @@ async def persistent_out(unit: UnitState, request: Request, cdb: Cdb) -> Reply:
         return Reply(service=Service.OVERRUN)
     given = request.data_out[:length]
     if cdb["service_action"] == PersistentOut.REGISTER_AND_MOVE:
-        decide = _moving(unit, request.nexus, given)
-    else:
-        decide = _deciding(unit, request.nexus, given, cdb)
-    if isinstance(decide, Reply):
-        return decide
-    abort = cdb["service_action"] == PersistentOut.PREEMPT_AND_ABORT
-    return _said(await _apply(unit, decide, abort=abort), cdb)
+        return _moving(unit, request.nexus, given)
+    return _deciding(unit, request.nexus, given, cdb)
 
 
-def _deciding(unit: UnitState, nexus: str, data: bytes, cdb: Cdb) -> Decide | Reply:
+def _deciding(unit: Reserved, nexus: str, data: bytes, cdb: Cdb) -> Decide | Reply:
     """What a service action with the basic parameter list decides."""
     action = PersistentOut(cdb["service_action"])
     given = ParameterList.parse(data[: persistent.LIST_LENGTH])
@@ -191,7 +223,7 @@ def _deciding(unit: UnitState, nexus: str, data: bytes, cdb: Cdb) -> Decide | Re
     return decide
 
 
-def _moving(unit: UnitState, nexus: str, data: bytes) -> Decide | Reply:
+def _moving(unit: Reserved, nexus: str, data: bytes) -> Decide | Reply:
     """What REGISTER AND MOVE decides (SPC-5 6.16.4)."""
     given = MoveList.parse(data)
     if given is None:
@@ -215,7 +247,7 @@ def _moving(unit: UnitState, nexus: str, data: bytes) -> Decide | Reply:
     )
 
 
-def _others(unit: UnitState, given: ParameterList, data: bytes) -> tuple[str, ...] | Reply:
+def _others(unit: Reserved, given: ParameterList, data: bytes) -> tuple[str, ...] | Reply:
     """The nexuses whose TransportIDs follow the basic list, with SPEC_I_PT (SPC-5 6.16.3)."""
     ports = persistent.listed_ports(data) if given.has(persistent.SPEC_I_PT) else []
     if ports is None or (data and not given.has(persistent.SPEC_I_PT)):
@@ -227,7 +259,7 @@ def _others(unit: UnitState, given: ParameterList, data: bytes) -> tuple[str, ..
     return tuple(nexus for nexus in found if nexus is not None)
 
 
-def _nexus_of(unit: UnitState, transport_id: bytes) -> str | None:
+def _nexus_of(unit: Reserved, transport_id: bytes) -> str | None:
     known = dict.fromkeys((*unit.gates.nexuses, *unit.reservations.keys))
     return next((nexus for nexus in known if persistent.transport_id(nexus) == transport_id), None)
 
@@ -240,7 +272,8 @@ _BAD_PARAMETERS = {
 }
 
 
-def _said(outcome: Reply | Refusal, cdb: Cdb | None = None) -> Reply:
+def said(outcome: Reply | Refusal, cdb: Cdb | None = None) -> Reply:
+    """Answer with what became of it."""
     if isinstance(outcome, Reply):
         return outcome
     if outcome in _BAD_PARAMETERS or cdb is None:

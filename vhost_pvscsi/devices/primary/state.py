@@ -60,7 +60,7 @@ class UnitState(abc.ABC):
         self.attentions = Attentions(self._attention_changed)
         self.stopped = False
         self.removal = Removal()
-        self.reservations = _kept_reservations(memory)
+        self.reservations = kept_reservations(memory)
         #: Orders their changes, so that gates and `reservations` agree.
         self.reserving = asyncio.Lock()
         # Orders one stop or start against another, so that gates and `stopped` agree.
@@ -128,7 +128,12 @@ class UnitState(abc.ABC):
         await self.gates.turn(nexus, Cause.ATTENTION, pending)
 
 
-def _kept_reservations(memory: UnitMemory | None) -> Reservations:
+def kept_reservations(memory: UnitMemory | None) -> Reservations:
+    """Read what was kept of them.
+
+    Raises:
+        DeviceError: it cannot be read.
+    """
     kept = memory.section(RESERVATIONS) if memory else None
     if memory is None or kept is None:
         return Reservations()

@@ -3,7 +3,7 @@
 use super::header::Header;
 use crate::outcome::{
     Outcome, Service, CHECK_CONDITION, CONDITION_MET, GOOD, INTERNAL_TARGET_FAILURE,
-    INVALID_FIELD_IN_CDB, TASK_SET_FULL,
+    INVALID_FIELD_IN_CDB, RESERVATION_CONFLICT, TASK_SET_FULL,
 };
 
 /// What an adapter's driver says of a command that has no status (Linux, include/scsi/
@@ -33,7 +33,7 @@ const DRIVER_TIMEOUT: u16 = 0x06;
 
 /// SCSI statuses that rings and Python know (SAM-5 5.3.1).
 const STATUSES: [u8; 8] =
-    [GOOD, CHECK_CONDITION, CONDITION_MET, 0x08, 0x18, TASK_SET_FULL, 0x30, 0x40];
+    [GOOD, CHECK_CONDITION, CONDITION_MET, 0x08, RESERVATION_CONFLICT, TASK_SET_FULL, 0x30, 0x40];
 
 /// The outcome of a command that was asked to move `length` bytes.
 #[must_use]

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from vhost_pvscsi.devices.forwarded.opening import open_sg
+from vhost_pvscsi.devices.forwarded.opening import OpenDevice, names_blocks, open_blocks, open_sg
 from vhost_pvscsi.devices.pdev import parse_lun
 from vhost_pvscsi.errors import ConfigurationError, DeviceError
+from vhost_pvscsi.scsi.pages import DeviceType
 
 
 def test_a_node_that_is_not_there(tmp_path):
@@ -37,7 +38,35 @@ def test_emulated_disks_take_no_such_option(option):
         parse_lun(f"0:0:0:0=ram:1M,{option}")
 
 
-@pytest.mark.parametrize("option", ["share=on", "latency=5ms", "cache=none"])
+@pytest.mark.parametrize("option", ["latency=5ms", "cache=none"])
 def test_forwarded_devices_take_no_option_of_disks(option):
     with pytest.raises(ConfigurationError, match="does not apply"):
         parse_lun(f"0:0:0:0=/dev/sg0,{option}")
+
+
+def test_guests_that_share_a_device_are_kept_apart():
+    shared = parse_lun("0:0:0:0=/dev/sg0,share=on")
+    assert shared.options.keeps_apart
+    assert not parse_lun("0:0:0:0=/dev/sg0").options.keeps_apart
+    assert parse_lun("0:0:0:0=/dev/sg0,reservations=own").options.keeps_apart
+    with pytest.raises(ConfigurationError, match="what another holds"):
+        parse_lun("0:0:0:0=/dev/sg0,share=on,reservations=device")
+
+
+def test_a_block_device_is_told_by_its_node(tmp_path):
+    blocks = [path for path in Path("/dev").iterdir() if path.is_block_device()]
+    for path in blocks[:3]:
+        (tmp_path / path.name).symlink_to(path)
+        assert names_blocks(str(tmp_path / path.name))
+    assert not names_blocks("/dev/null")
+    assert not names_blocks("0:0:0:0")
+    assert not names_blocks("wwn:5000c50015ea71ac")
+
+
+def test_only_disks_have_blocks_of_their_own(tmp_path):
+    tape = OpenDevice(tmp_path / "sg7", -1, -1, DeviceType.TAPE, 1, 4096, 0)
+    with pytest.raises(ConfigurationError, match="road=block is for disks, and this is a tape"):
+        open_blocks(tape, read_only=False)
+    disk = OpenDevice(tmp_path / "sg7", -1, -1, DeviceType.DISK, 32, 4096, 512)
+    with pytest.raises(DeviceError, match="sg7: has no block device"):
+        open_blocks(disk, read_only=False)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from vhost_pvscsi.devices.forwarded.limits import Limits
-from vhost_pvscsi.devices.forwarded.unit import ForwardedUnit
+from vhost_pvscsi.devices.forwarded.unit import ByBlocks, ForwardedUnit
 from vhost_pvscsi.scsi import sense
 from vhost_pvscsi.scsi.pages import DeviceType
 from vhost_pvscsi.scsi.request import Reply, Request, Status
@@ -140,3 +140,20 @@ async def _until(condition):
     async with asyncio.timeout(5):
         while not condition():  # noqa: ASYNC110 - other tasks make it so
             await asyncio.sleep(0)
+
+
+async def test_blocks_go_by_the_block_device_unless_python_has_to_see_them(sent):
+    executed = []
+
+    async def execute(request):
+        executed.append(request.opcode)
+        return Reply(transferred=512)
+
+    medium = object()
+    blocks = ByBlocks(medium, execute)
+    unit = unit_of(DeviceType.DISK, sent, blocks=blocks, is_munged={0x2A}.__contains__)
+    assert unit.medium is medium
+    for cdb in ("28", "8a", "2a", "35", "42", "2f", "12"):
+        await unit.execute(request(cdb))
+    assert executed == [0x28, 0x8A]
+    assert [one.opcode for one, _, _ in sent.requests] == [0x2A, 0x35, 0x42, 0x2F, 0x12]
