@@ -160,8 +160,9 @@ def _parse_source(pdev: str, *, forward: bool | None = None) -> _Source:
             hint="an image file, a block device, a SCSI device of the host, tape:FILE, cd:FILE,"
             " changer:DIR, ram:SIZE or null:SIZE",
         )
-    if colon and prefix == Kind.TAPE.value:
-        return _Source(Kind.TAPE, path=Path(rest) if rest else None)
+    for kind in (Kind.TAPE, Kind.CD):  # with nothing behind it, an empty drive
+        if colon and prefix == kind.value:
+            return _Source(kind, path=Path(rest) if rest else None)
     if changer:
         return _Source(Kind.CHANGER, path=Path(rest))
     name = match_name(pdev)
@@ -196,7 +197,7 @@ def check_size(pdev: str, size: int, block_size: int) -> None:
 
 
 #: What a path follows.
-_PREFIXED = frozenset({Kind.TAPE, Kind.CD})
+_PREFIXED = frozenset({Kind.TAPE, Kind.CD, Kind.CHANGER})
 _DISKS = frozenset({Kind.PATH, Kind.RAM, Kind.NULL})
 
 #: Options that mean something for some kinds only: those, and what they are called.
