@@ -6,17 +6,19 @@ from pathlib import Path
 
 from vhost_pvscsi.devices.changer.handlers import commands as changer_commands
 from vhost_pvscsi.devices.emulated.handlers import commands
+from vhost_pvscsi.devices.optical.handlers import commands as drive_commands
 from vhost_pvscsi.devices.tape.handlers import commands as tape_commands
 from vhost_pvscsi.scsi.command import Access, Command
 
 COMMANDS = commands(nonvolatile=True)
 TAPE_COMMANDS = tape_commands(nonvolatile=True)
 CHANGER_COMMANDS = changer_commands(nonvolatile=True)
+DRIVE_COMMANDS = drive_commands(nonvolatile=True)
 
 PAGE = Path(__file__).with_name("commands.md")
 
 HEAD = """\
-# Commands of the emulated disk, of the tape, and of the changer
+# Commands of the emulated disk, the tape, the changer and the CD/DVD drive
 
 This page is written by `python docs/commands.py` from the table in `vhost_pvscsi/scsi/rows/`;
 a test fails where the two differ. A guest gets the same from REPORT SUPPORTED OPERATION CODES.
@@ -68,13 +70,26 @@ is never stopped.
 """
 
 
+DRIVE = """
+## The CD/DVD drive
+
+The same of the emulated drive ([cd.md](cd.md)). READ CD and READ CD MSF give the user data of
+sectors, or with no bit of byte 9 nothing; what an image does not hold (headers, error correction,
+sub-channels) is INVALID FIELD IN CDB, and sectors of audio or mode 2 are ILLEGAL MODE FOR THIS
+TRACK.
+
+| code | command | defined in | data | medium | UA | stopped by | timeout | usage |
+|---|---|---|---|---|---|---|---|---|
+"""
+
+
 def render() -> str:
     """Make the page."""
-    disk, tape, changer = (
+    disk, tape, changer, drive = (
         "".join(_row(command) for command in known)
-        for known in (COMMANDS, TAPE_COMMANDS, CHANGER_COMMANDS)
+        for known in (COMMANDS, TAPE_COMMANDS, CHANGER_COMMANDS, DRIVE_COMMANDS)
     )
-    return HEAD + disk + TAPE + tape + CHANGER + changer
+    return HEAD + disk + TAPE + tape + CHANGER + changer + DRIVE + drive
 
 
 def _row(command: Command) -> str:

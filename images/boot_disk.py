@@ -1,10 +1,14 @@
-"""A disk that firmware boots: one image for a PC's BIOS and for UEFI.
+"""A disk and a disc that firmware boots: one image of each for a PC's BIOS and for UEFI.
 
 A master boot record with one FAT partition that is active and marked as an EFI system
 partition (UEFI 2.10, 5.2.2 "OS Types"). GRUB's core image lies behind the record, before
 the partition; its EFI build is `/EFI/BOOT/BOOTX64.EFI` (3.5.1.1 "Removable Media Boot
-Behavior"). Both load the guest's own kernel and initramfs from the partition. No root and
-no mount: GRUB's and mtools' programs run out of their unpacked packages.
+Behavior"). Both load the guest's own kernel and initramfs from the partition.
+
+The disc has the same by El Torito: GRUB for a BIOS that loads it without emulation, and a FAT file
+system with GRUB's EFI build (UEFI 2.10, 13.3.2.1); kernel and initramfs are files of ISO 9660.
+
+No root and no mount: the programs of GRUB, mtools and xorriso run out of their unpacked packages.
 """
 
 from __future__ import annotations
@@ -50,13 +54,18 @@ class Loader:
 
 _BIOS = Loader("i386-pc", ("biosdisk", "part_msdos", "fat", "linux", "boot"))
 _EFI = Loader("x86_64-efi", ("part_msdos", "fat", "linux", "boot"))
+_BIOS_DISC = Loader("i386-pc", ("biosdisk", "iso9660", "linux", "boot"))
+_EFI_DISC = Loader("x86_64-efi", ("iso9660", "linux", "boot"))
+#: The file system that UEFI finds on the disc: GRUB alone.
+_EFI_SIZE = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class BootDisk:
-    """The built disk, and the firmware that needs to be brought along."""
+    """The built disk and disc, and the firmware that needs to be brought along."""
 
     image: Path
+    disc: Path
     #: OVMF's code, to be mapped read-only, and its variables, to be copied for each machine.
     ovmf_code: Path
     ovmf_variables: Path
@@ -65,7 +74,7 @@ class BootDisk:
 def build(
     guest: GuestImage, words: str, *, report: Callable[[str], None] = lambda _: None
 ) -> BootDisk:
-    """Return the disk that boots `guest` with `words` as its kernel's command line.
+    """Return the disk and disc that boot `guest` with `words` as its kernel's command line.
 
     GRUB adds `rig.loader=PLATFORM` and `rig.disk=SIGNATURE`, which tell in the guest by which
     road and from which disk it came up.
@@ -86,7 +95,21 @@ def build(
             _Builder(folder, plan, report).build(guest, words, bytes.fromhex(stamp[:8]))
             cache.complete(folder, stamp)
     firmware = folder / "unpacked" / "usr" / "share" / "OVMF"
-    return BootDisk(folder / "disk.img", firmware / "OVMF_CODE_4M.fd", firmware / "OVMF_VARS_4M.fd")
+    return BootDisk(
+        folder / "disk.img",
+        folder / "disc.iso",
+        firmware / "OVMF_CODE_4M.fd",
+        firmware / "OVMF_VARS_4M.fd",
+    )
+
+
+def make_disc(files: Path, disc: Path, *options: str) -> None:
+    """Make an image of a disc with what is in a folder; a boot disk was built before.
+
+    ISO 9660 with Rock Ridge and Joliet; `options` are xorriso's as it plays mkisofs.
+    """
+    program = foreign.command(cache.root() / "boot-disk" / "unpacked", "usr/bin/xorriso")
+    run([*program, "-as", "mkisofs", "-quiet", "-R", "-J", *options, "-o", str(disc), str(files)])
 
 
 class _Builder:
@@ -104,7 +127,7 @@ class _Builder:
         self._unpack()
         self._report("boot disk")
         code = (self._platform(_BIOS) / "boot.img").read_bytes()
-        core = self._grub(_BIOS, words).read_bytes()
+        core = self._grub(_BIOS, words, "hd0,msdos1").read_bytes()
         image = self._folder / "disk.img"
         with image.open("wb") as file:
             os.truncate(file.fileno(), _SIZE)
@@ -118,9 +141,34 @@ class _Builder:
             {
                 "vmlinuz": guest.bzimage,
                 "initramfs.cpio": guest.initramfs,
-                "EFI/BOOT/BOOTX64.EFI": self._grub(_EFI, words),
+                "EFI/BOOT/BOOTX64.EFI": self._grub(_EFI, words, "hd0,msdos1"),
             },
         )
+        self._report("boot disc")
+        self._build_disc(guest, words)
+
+    def _build_disc(self, guest: GuestImage, words: str) -> None:
+        files = self._folder / "disc"
+        files.mkdir()
+        # By links, which xorriso is told to follow: the kernel is large.
+        for name, source in (("vmlinuz", guest.bzimage), ("initramfs.cpio", guest.initramfs)):
+            (files / name).symlink_to(source)
+        grub = self._grub(_BIOS_DISC, words, "cd", suffix="-eltorito")
+        shutil.copyfile(grub, files / "bios.img")
+        efi = files / "efi.img"
+        with efi.open("wb") as file:
+            os.truncate(file.fileno(), _EFI_SIZE)
+        self._mtool(
+            "mformat", "-i", str(efi), "-T", str(_EFI_SIZE // _SECTOR), "-h", "2", "-s", "32", "::"
+        )
+        self._copy(str(efi), {"EFI/BOOT/BOOTX64.EFI": self._grub(_EFI_DISC, words, "cd0")})
+        # fmt: off
+        make_disc(
+            files, self._folder / "disc.iso", "-f",
+            "-b", "bios.img", "-no-emul-boot", "-boot-load-size", "4", "-boot-info-table",
+            "-eltorito-alt-boot", "-e", "efi.img", "-no-emul-boot",
+        )
+        # fmt: on
 
     def _unpack(self) -> None:
         apt = private_apt(self._plan)
@@ -138,20 +186,21 @@ class _Builder:
     def _platform(self, loader: Loader) -> Path:
         return self._unpacked / "usr" / "lib" / "grub" / loader.platform
 
-    def _grub(self, loader: Loader, words: str) -> Path:
-        """Make GRUB's image for one platform; its configuration is part of it."""
-        configuration = self._folder / f"{loader.platform}.cfg"
+    def _grub(self, loader: Loader, words: str, root: str, *, suffix: str = "") -> Path:
+        """Make GRUB's image for one platform and medium; its configuration is part of it."""
+        name = f"{loader.platform}{suffix}-{root}"
+        configuration = self._folder / f"{name}.cfg"
         configuration.write_text(
-            "set root=(hd0,msdos1)\n"
+            f"set root=({root})\n"
             f"linux /vmlinuz {words} rig.loader={loader.platform}\n"
             "initrd /initramfs.cpio\n"
             "boot\n"
         )
-        output = self._folder / f"{loader.platform}.img"
+        output = self._folder / f"{name}.img"
         # fmt: off
         run([
             *foreign.command(self._unpacked, "usr/bin/grub-mkimage"),
-            "--directory", str(self._platform(loader)), "--format", loader.platform,
+            "--directory", str(self._platform(loader)), "--format", loader.platform + suffix,
             "--prefix", "/", "--config", str(configuration), "--output", str(output),
             *loader.modules,
         ])
@@ -164,6 +213,9 @@ class _Builder:
         sectors = (_SIZE - _PARTITION_AT) // _SECTOR
         hidden = _PARTITION_AT // _SECTOR
         self._mtool("mformat", "-i", drive, "-T", str(sectors), "-H", str(hidden), "::")
+        self._copy(drive, files)
+
+    def _copy(self, drive: str, files: dict[str, Path]) -> None:
         for name in ("EFI", "EFI/BOOT"):
             self._mtool("mmd", "-i", drive, f"::{name}")
         for name, source in files.items():

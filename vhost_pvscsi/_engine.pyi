@@ -101,6 +101,16 @@ class Medium:
             OSError: a probe of the file failed, or its O_DIRECT alignment exceeds block_size.
         """
     @staticmethod
+    def disc(fd: int, size: int) -> Medium:
+        """Sectors of a CD or DVD image, 2048 bytes each, that are read and never written.
+
+        Raises:
+            OSError: the size is no multiple of a sector's, or the file cannot be used.
+        """
+    @staticmethod
+    def disc_commands() -> dict[int, tuple[bool, bytes]]:
+        """What is implemented for a disc, as `commands` says for a disk."""
+    @staticmethod
     def ram(*, size: int, block_size: int, read_only: bool, latency_us: int = 0) -> Medium:
         """Blocks in memory of our own, zero at first. Raises OSError without memory."""
     @staticmethod

@@ -46,7 +46,7 @@ class GateReason(enum.IntEnum):
     RESIZED = 6
     FAULTS = 7  #: fault rules are set
     EXCLUSIVE = 8  #: one command has the blocks alone
-    LOST = 9  #: the device of a forwarded unit has gone
+    LOST = 9  #: the device of a forwarded unit has gone, or a drive has no disc
     TEST = 15  #: for tests that want the long road
 
 

@@ -60,6 +60,17 @@ class Medium:
             )
 
     @classmethod
+    def disc(cls, fd: int, *, size: int) -> Self:
+        """Make a medium of a disc image's or block device's sectors; see `_engine.Medium.disc`.
+
+        Raises:
+            ConfigurationError: the size is no multiple of a sector's.
+            DeviceError: the file cannot be used.
+        """
+        with _translated():
+            return cls(_engine.Medium.disc(fd, size))
+
+    @classmethod
     def ram(cls, *, size: int, block_size: int, read_only: bool, latency_us: int = 0) -> Self:
         """Make a medium in memory of our own, zero at first.
 

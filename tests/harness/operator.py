@@ -17,6 +17,7 @@ from vhost_pvscsi.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from vhost_pvscsi.daemon.control.publisher import Publisher
     from vhost_pvscsi.identity import Address
@@ -73,6 +74,14 @@ class PaperOperator:
         if address not in self._luns:
             raise ConfigurationError(f"host {address.host} has nothing at {address}")
         return Size(4096, 512)
+
+    async def insert_medium(
+        self, address: Address, path: Path, *, force: bool, transient: bool
+    ) -> None:
+        self.asked.append(("insert_medium", address, path, force, transient))
+
+    async def eject_medium(self, address: Address, *, force: bool, transient: bool) -> None:
+        self.asked.append(("eject_medium", address, force, transient))
 
     def hosts(self) -> list[HostStatus]:
         return [

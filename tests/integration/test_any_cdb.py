@@ -6,13 +6,11 @@ are held against each other, and against what every answer has to keep to.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import struct
 import tempfile
-import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import event, example, given
@@ -20,7 +18,7 @@ from hypothesis import strategies as st
 
 from tests.harness import commands as cdb
 from tests.harness.answers import describe
-from tests.harness.frontend import FAILURE, OK, OVERRUN, FrontEnd, Response
+from tests.harness.frontend import FAILURE, OK, OVERRUN, Response
 from tests.harness.generated import (
     Call,
     Shape,
@@ -32,18 +30,15 @@ from tests.harness.generated import (
     known_cdbs,
     noise,
 )
-from tests.harness.house import House
+from tests.harness.house_thread import HouseThread
 from tests.harness.persistent import CLEAR, REGISTER_AND_IGNORE
-from vhost_pvscsi.engine import GateReason
 from vhost_pvscsi.medium import MEDIUM_OPCODES
 from vhost_pvscsi.scsi.cdb import Cdb
 from vhost_pvscsi.scsi.command import Command, CommandSet
 from vhost_pvscsi.scsi.opcodes import TABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
-
-_Result = TypeVar("_Result")
+    from collections.abc import Iterator
 
 COMMANDS = CommandSet(TABLE)
 
@@ -73,8 +68,8 @@ CONTROL, CACHING = "0a0a {:02x}1000000000ffff0000", "0812 {:02x}" + "00" * 17
 STATES = {"plain": (0x02, 0x04), "descriptor sense": (0x06, 0x04), "no cache": (0x02, 0x00)}
 
 
-class Roads:
-    """A house in a thread of its own, its guest, and the states its units are in."""
+class Roads(HouseThread):
+    """A house, its guest, and the states its units are in."""
 
     def __init__(self, folder: Path, *, io_uring: bool) -> None:
         image, fixed = folder / "disk.img", folder / "fixed.img"
@@ -90,30 +85,8 @@ class Roads:
             f"0:0:{FIXED}:0={fixed},ro",
             f"0:0:{LARGE}:0=ram:{SIZE},block-size=4096",
         ]
-        self._house = House(luns, io_uring=io_uring)
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="house")
+        super().__init__(luns, io_uring=io_uring)
         self._states = dict.fromkeys(SHAPES, "plain")
-        self.guest: FrontEnd
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        self._await(self._house.__aenter__())
-        self.guest = self._await(self._house.connect())
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.guest.close()
-        self._await(self._house.__aexit__(None, None, None))
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    def _await(self, work: Coroutine[Any, Any, _Result]) -> _Result:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
-
-    async def _open(self, target: int) -> None:
-        self._house.gate(target).open(GateReason.TEST)
 
     def enter(self, target: int, state: str) -> None:
         """Bring a unit into that state."""
@@ -144,11 +117,6 @@ class Roads:
                 return
         pytest.fail(f"{target} did not get ready again")
 
-    def short(self) -> int:
-        """Commands that workers have finished by themselves."""
-        session = self._house.adapter.session_id
-        return 0 if session is None else self._house.short_road(session)
-
     def ask(self, target: int, call: Call) -> tuple[Response, bytes, bool]:
         """Send a call to a medium in a known state; the answer, the medium after it, its road."""
         shape = SHAPES[target]
@@ -166,11 +134,11 @@ class Roads:
         """Ask by the short road where one is, then by the long one; both answers are alike."""
         first, medium, short = self.ask(target, call)
         assert short == (call.cdb[0] in SHORT and not _both_ways(call))
-        self._await(self._house.gate(target).close(GateReason.TEST))
+        self.shut(target)
         try:
             second, medium_again, short = self.ask(target, call)
         finally:
-            self._await(self._open(target))
+            self.open(target)
         assert not short, "a gate let a command pass"
         assert first == second
         assert medium == medium_again, "the medium differs"

@@ -82,6 +82,13 @@ _VDEV = Parameter(
 _FORCE = Parameter(
     "force", SWITCH, "End commands in flight at once.", required=False, default=False
 )
+_UNPREVENTED = Parameter(
+    "force",
+    SWITCH,
+    "Take a medium out even if a guest prevents that.",
+    required=False,
+    default=False,
+)
 _TIMEOUT = Parameter(
     "timeout",
     SECONDS,
@@ -151,9 +158,9 @@ COMMANDS: Mapping[str, Command] = {
                 _TRANSIENT,
             ),
             "PDEV is an image file, a block device, a SCSI device of the host (h:c:t:l, wwn:NAA,"
-            " serial:TEXT, /dev/sgN ...), ram:SIZE or null:SIZE, with the options that --lun of"
-            " vhost-pvscsi serve has. A guest that runs is told. A daemon with a state"
-            " directory remembers it.",
+            " serial:TEXT, /dev/sgN ...), tape:FILE, cd:FILE, ram:SIZE or null:SIZE, with the"
+            " options that --lun of vhost-pvscsi serve has. A guest that runs is told. A daemon"
+            " with a state directory remembers it.",
             verb="scsi-attach",
         ),
         Command(
@@ -175,6 +182,27 @@ COMMANDS: Mapping[str, Command] = {
             verb="scsi-resize",
         ),
         Command(
+            "medium-insert",
+            "Put a medium into a drive.",
+            (
+                _VDEV,
+                Parameter("file", PATH, "A disc image, for a cd: LUN.", positional=True),
+                _UNPREVENTED,
+                _TRANSIENT,
+            ),
+            "What is in the drive is taken out first, as medium-eject does. A guest that runs is"
+            " told. A daemon with a state directory remembers it.",
+            verb="medium-insert",
+        ),
+        Command(
+            "medium-eject",
+            "Take the medium out of a drive.",
+            (_VDEV, _UNPREVENTED, _TRANSIENT),
+            "A guest that has mounted it prevents that: it is asked to eject the medium, and the"
+            " event MEDIUM_CHANGED tells when it has.",
+            verb="medium-eject",
+        ),
+        Command(
             "query-luns",
             "List LUNs.",
             (Parameter("host", HOST, "Those of this virtual host only.", required=False),),
@@ -184,7 +212,8 @@ COMMANDS: Mapping[str, Command] = {
             " `problem` (why a LUN of the state `missing` is), `device` (of a SCSI device that is"
             " forwarded: its h:c:t:l on the host),"
             " `guest-state` (what a pvSCSI guest has made of it: `offered`, `connected`, `failed`,"
-            " `removed`; of others null)",
+            " `removed`; of others null), `medium` (the file that is in a drive; of others null),"
+            " `loaded` (whether a drive's guest can use it; of others null)",
             query=True,
             verb="scsi-list",
         ),

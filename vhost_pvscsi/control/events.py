@@ -39,6 +39,13 @@ EVENTS: Mapping[str, Event] = {
             ("vdev", "blocks", "block-size"),
         ),
         Event(
+            "MEDIUM_CHANGED",
+            "A medium was put into a drive or taken out, loaded or ejected, `by` `operator` or"
+            " `guest`. `medium` is the file that is in it now, null: none; `loaded` says whether"
+            " its guest can use it.",
+            ("vdev", "medium", "loaded", "by"),
+        ),
+        Event(
             "DEVICE_LOST",
             "The SCSI device that a LUN is forwarded to has gone. `device` is where it was on the"
             " host, h:c:t:l. By `on-loss` the LUN is there and not ready (`offline`), or is"

@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from vhost_pvscsi.devices.media import TakesMedia
     from vhost_pvscsi.discovery.device import HostDevice
     from vhost_pvscsi.identity import Address
 
@@ -62,6 +66,30 @@ class Changes:
         del self._roster.luns[address]
         self._roster.automatic.pop(address, None)
         self._publisher.publish("LUN_DETACHED", vdev=str(address))
+
+    async def insert_medium(self, address: Address, path: Path, *, force: bool) -> None:
+        """Put a file into the drive at an address; raises as `TakesMedia.insert_file`."""
+        unit = self._inventory.drive_at(address)
+        read_only = self._roster.luns[address].spec.options.read_only
+        await unit.insert_file(path, read_only=read_only, force=force)
+        self.medium_changed(self._inventory.places_of(unit), unit, by="operator")
+
+    async def eject_medium(self, address: Address, *, force: bool) -> None:
+        """Take out what is in the drive at an address; raises as `TakesMedia.eject`."""
+        unit = self._inventory.drive_at(address)
+        await unit.eject(force=force)
+        self.medium_changed(self._inventory.places_of(unit), unit, by="operator")
+
+    def medium_changed(self, places: Sequence[Address], unit: TakesMedia, *, by: str) -> None:
+        """Tell that a medium was put in, taken out, loaded or ejected."""
+        for address in places:
+            self._publisher.publish(
+                "MEDIUM_CHANGED",
+                vdev=str(address),
+                medium=str(unit.medium_path) if unit.medium_path else None,
+                loaded=unit.loaded,
+                by=by,
+            )
 
     def _look_again(self, number: int) -> None:
         """Some LUNs of a host that could not be ended may have gone."""

@@ -124,7 +124,7 @@ def _read_with(
     multiple=True,
     help="""Attach PDEV at the virtual address VDEV (host:channel:target:lun). Repeatable.
     PDEV is an image file, a block device, tape:FILE (tape: is an empty drive), changer:DIR,
-    ram:SIZE, null:SIZE, or a SCSI device of the host: h:c:t:l, wwn:NAA,
+    cd:FILE, ram:SIZE, null:SIZE, or a SCSI device of the host: h:c:t:l, wwn:NAA,
     serial:TEXT, /dev/sgN, /dev/nstN, ... (docs/devices.md).
     Options: ro, block-size=512|1024|2048|4096, cache=none|writeback|writethrough|directsync,
     serial=TEXT, wwn=NAA, share=on (one unit at several addresses), lock=off,

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from vhost_pvscsi.adapter import Adapter
+from vhost_pvscsi.devices.media import TakesMedia
 from vhost_pvscsi.discovery.listing import locate
 from vhost_pvscsi.errors import ConfigurationError, DeviceBusyError
 
@@ -61,18 +62,23 @@ class Inventory:
         on_denial: Callable[[Denial], None] = lambda _: None,
         on_failed: Callable[[Adapter, int], None] = lambda _adapter, _mapping: None,
         on_moved: Callable[[Address, Moved], None] = lambda _address, _moved: None,
+        on_medium: Callable[[Sequence[Address], TakesMedia], None] = lambda _at, _unit: None,
     ) -> None:
         """Begin with none; `on_front_end` is told of a host's front-ends that come and go.
 
         `on_denial` is told of commands that the policy of a LUN has refused, `on_failed` of
-        mappings where the host's I/O has failed, `on_moved` of cartridges that a changer has moved.
+        mappings where the host's I/O has failed, `on_moved` of cartridges that a changer has moved,
+        `on_medium` of media that guests load and eject.
         """
         self._engine = engine
         self._on_front_end = on_front_end
         self._on_denial = on_denial
         self._on_failed = on_failed
         self._on_moved = on_moved
-        self._units = Units(engine, state, self._reached_by, self._attached_at, self._tell_moved)
+        self._on_medium = on_medium
+        self._units = Units(
+            engine, state, self._reached_by, self._renew, self._attached_at, self._tell_moved
+        )
         self._hosts: dict[int, VirtualHost] = {}
         self._changing = asyncio.Lock()
 
@@ -132,13 +138,31 @@ class Inventory:
 
     async def replace(self, one: Forwarded, device: HostDevice) -> None:
         """Have a unit go on with its device, which has come back; raises as `Forwarded.replace`."""
-
-        async def renew() -> None:
-            for adapter, address in tuple(self._peers(one.unit)):
-                await adapter.renew(address)
-
         async with self._changing:
-            await one.replace(device, renew)
+            await one.replace(device, partial(self._renew, one.unit))
+
+    async def _renew(self, unit: AttachableUnit) -> None:
+        """Tell the engine's maps that something else is behind a unit."""
+        for adapter, address in tuple(self._peers(unit)):
+            await adapter.renew(address)
+
+    def drive_at(self, address: Address) -> TakesMedia:
+        """The unit at an address, whose medium can be changed.
+
+        Raises:
+            ConfigurationError: nothing is attached there, or its medium cannot be changed.
+        """
+        unit = self.unit_at(address)
+        if not isinstance(unit, TakesMedia):
+            raise ConfigurationError(
+                f"LUN {address}: {unit.name} has no medium that could be changed",
+                hint="cd: is a drive for discs; other LUNs are detached and attached",
+            )
+        return unit
+
+    def places_of(self, unit: TakesMedia) -> list[Address]:
+        """Where a drive is attached, in order."""
+        return sorted(address for _, address in self._peers(unit))
 
     def counters(self, host: VirtualHost, names: Sequence[str]) -> dict[str, int]:
         """What the rings of a host's front-end have carried, all together; `names` in order."""
@@ -245,6 +269,8 @@ class Inventory:
             if spec.device is not None and device is None:
                 device = await asyncio.to_thread(locate, spec.device)
             unit = self._units.make(spec, device)
+            if isinstance(unit, TakesMedia) and not any(self._peers(unit)):
+                unit.watch_media(partial(self._medium_moved, unit))
             try:
                 await adapter.attach(spec.address, unit, self._units.presentation(spec, unit))
             except BaseException:
@@ -303,11 +329,14 @@ class Inventory:
                 )
             self._let_go(unit)
 
+    def _medium_moved(self, unit: TakesMedia) -> None:
+        self._on_medium(self.places_of(unit), unit)
+
     def _let_go(self, unit: AttachableUnit) -> None:
         if not any(self._peers(unit)):
             self._units.release(unit)
 
-    def _peers(self, unit: AttachableUnit) -> Iterator[tuple[Adapter, Address]]:
+    def _peers(self, unit: AttachableUnit | TakesMedia) -> Iterator[tuple[Adapter, Address]]:
         """All places that a unit is attached at: the tables know, nobody else keeps a list."""
         return (
             (host.adapter, mapping.address)

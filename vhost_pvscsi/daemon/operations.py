@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -9,7 +10,9 @@ from typing import TYPE_CHECKING
 from vhost_pvscsi.devices.changer.changer import MediumChanger
 from vhost_pvscsi.devices.emulated.disk import EmulatedDisk
 from vhost_pvscsi.devices.faults.parse import parse_rule
-from vhost_pvscsi.devices.pdev import split_commas
+from vhost_pvscsi.devices.media import TakesMedia
+from vhost_pvscsi.devices.optical.drive import EmulatedDrive
+from vhost_pvscsi.devices.pdev import split_commas, with_medium
 from vhost_pvscsi.devices.tape.tape import EmulatedTape
 from vhost_pvscsi.errors import ConfigurationError
 
@@ -19,7 +22,8 @@ from .reload import RESTART, Reload
 from .statistics import lun_statistics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from vhost_pvscsi.adapter import Adapter
     from vhost_pvscsi.identity import Address
@@ -35,12 +39,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: What operators call each emulated unit.
+_TYPES = {
+    EmulatedDisk: "disk",
+    EmulatedTape: "tape",
+    MediumChanger: "changer",
+    EmulatedDrive: "cd",
+}
+
 #: What `Engine.counters` tells of a ring, in its order.
 _COUNTERS = ("reads", "writes", "others", "long-road", "bytes-read", "bytes-written", "bounced")
-
-
-#: What kinds of emulated units are called.
-_TYPES = {EmulatedDisk: "disk", EmulatedTape: "tape", MediumChanger: "changer"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +116,36 @@ class Operations:
         """Have a LUN as large as its file, now; raises as `Growth.look_at`."""
         geometry = await self._growth.look_at(address)
         return Size(geometry.blocks, geometry.block_size)
+
+    async def insert_medium(
+        self, address: Address, path: Path, *, force: bool, transient: bool
+    ) -> None:
+        """Put a file into a drive; raises as `Inventory.drive_at`, `TakesMedia.insert_file`."""
+        async with self._medium_change(address, path, transient=transient):
+            await self._changes.insert_medium(address, path, force=force)
+
+    async def eject_medium(self, address: Address, *, force: bool, transient: bool) -> None:
+        """Take out what is in a drive; raises as `Inventory.drive_at`, `TakesMedia.eject`."""
+        async with self._medium_change(address, None, transient=transient):
+            await self._changes.eject_medium(address, force=force)
+
+    @contextlib.asynccontextmanager
+    async def _medium_change(
+        self, address: Address, path: Path | None, *, transient: bool
+    ) -> AsyncIterator[None]:
+        """Remember what is in a drive, wherever it is attached, if what is done here works."""
+        roster = self._roster
+        async with roster.changing, contextlib.AsyncExitStack() as remembering:
+            drive = self._inventory.drive_at(address)
+            changed = {
+                at: roster.plan_lun(at, with_medium(roster.luns[at].text, path))
+                for at in self._inventory.places_of(drive)
+            }
+            for at, lun in changed.items():
+                change = roster.lun_change(at, lun, transient=transient)
+                await remembering.enter_async_context(change)
+            yield
+            roster.luns.update(changed)
 
     async def reload(self, *, forget: bool) -> list[Change]:
         """Read the configuration anew and make what changed so; with `forget`, that alone.
@@ -233,14 +271,15 @@ class Operations:
 def _status(mapping: Attached, adapter: Adapter) -> LunStatus:
     unit = mapping.unit
     shown = mapping.presentation
-    assert isinstance(unit, EmulatedDisk | EmulatedTape | MediumChanger)
-    # Blocks of a tape have no number and no size of their own.
-    disk = unit.geometry if isinstance(unit, EmulatedDisk) else None
+    assert isinstance(unit, EmulatedDisk | EmulatedTape | EmulatedDrive | MediumChanger)
+    # Blocks of a tape have no number and no size of their own, and a changer has none.
+    disk = unit.geometry if isinstance(unit, EmulatedDisk | EmulatedDrive) else None
+    drive = unit if isinstance(unit, TakesMedia) else None
     protected = not isinstance(unit, MediumChanger) and unit.geometry.read_only
     return LunStatus(
         address=mapping.address,
         pdev=unit.name,
-        type=next(word for kind, word in _TYPES.items() if isinstance(unit, kind)),
+        type=_TYPES[type(unit)],
         blocks=disk.blocks if disk else 0,
         block_size=disk.block_size if disk else 0,
         read_only=shown.protected or protected,
@@ -250,6 +289,8 @@ def _status(mapping: Attached, adapter: Adapter) -> LunStatus:
         faults=sum(not one.spent for one in unit.faults.rules),
         denied=adapter.denied(mapping.id),
         guest_state=state.value if (state := adapter.guest_state(mapping.id)) else None,
+        medium=str(drive.medium_path) if drive and drive.medium_path else None,
+        loaded=drive.loaded if drive else None,
     )
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from vhost_pvscsi.denials import Denial
     from vhost_pvscsi.devices.changer.state import Moved
+    from vhost_pvscsi.devices.media import TakesMedia
     from vhost_pvscsi.identity import Address
 
     from .metrics.spec import MetricsSpec
@@ -94,8 +95,11 @@ class Service:
                     by="guest" if moved.by_guest else "operator",
                 )
 
+            def tell_medium(places: Sequence[Address], unit: TakesMedia) -> None:
+                changes.medium_changed(places, unit, by="guest")
+
             failed = IoErrors(publisher).begin
-            inventory = Inventory(engine, state, tell, tell_denial, failed, tell_moved)
+            inventory = Inventory(engine, state, tell, tell_denial, failed, tell_moved, tell_medium)
             undo.callback(inventory.close)
             configured = options.configured(options.config)
             roster = Roster(configured, store, read_only=options.read_only)

@@ -20,6 +20,7 @@ from vhost_pvscsi.errors import DeviceBusyError
 from vhost_pvscsi.medium import Medium
 
 from .changers import Changers
+from .drives import make_drive
 from .forwarding import Forwarded
 from .tapes import make_tape
 
@@ -67,6 +68,11 @@ class Backed:
         return self.backing.measure()
 
 
+async def _nowhere(unit: AttachableUnit) -> None:
+    """Tell nobody: it is attached nowhere."""
+    del unit
+
+
 class Units:
     """All units of a daemon. A file that is shared is one unit, whoever is attached to it."""
 
@@ -75,14 +81,17 @@ class Units:
         engine: Engine,
         state: StateDirectory | None = None,
         neighbours: Neighbours = lambda _: (),
+        renew: Callable[[AttachableUnit], Awaitable[None]] = _nowhere,
         find: Callable[[Address], tuple[LogicalUnit, Presentation] | None] = lambda _: None,
         on_moved: Callable[[MediumChanger, Moved], None] = lambda _unit, _moved: None,
     ) -> None:
         """Begin with none; `neighbours` finds the units that a nexus reaches.
 
-        `find` tells what is attached at an address, and how it is shown there, `on_moved` is told
-        of cartridges that changers have moved.
+        `renew` tells the engine's maps that another medium is behind a unit. `find` tells what is
+        attached at an address, and how it is shown there, `on_moved` is told of cartridges that
+        changers have moved.
         """
+        self._renew = renew
         self.changers = Changers(find, on_moved)
         self._engine = engine
         self._neighbours = neighbours
@@ -169,6 +178,9 @@ class Units:
             return make_tape(spec, self._engine, self._memory, held, _fault_rules(spec))
         if spec.kind is Kind.CHANGER:
             return self.changers.make(spec, self._memory, held, _fault_rules(spec))
+        if spec.kind is Kind.CD:
+            rules = _fault_rules(spec)
+            return make_drive(spec, self._engine, self._renew, self._memory, held, rules)
         return self._make_disk(spec, held)
 
     def _memory(self, naa: bytes, held: contextlib.ExitStack) -> UnitMemory | None:
@@ -301,6 +313,9 @@ class _Known:
 
 
 def _share_key(spec: LunSpec) -> str:
+    if spec.kind is Kind.CD:
+        # Each is a drive of its own, whatever disc is in it.
+        return f"cd:{spec.address}"
     if spec.path is not None:
         return f"path:{spec.path.resolve()}"
     # Every ram: and null: is a disk of its own, unless both ask for the same one to be shared.

@@ -73,7 +73,7 @@ class Backing:
         Raises:
             OSError: the host refused.
         """
-        return _size(self.fd, self.block_device)
+        return size_of(self.fd, is_device=self.block_device)
 
     async def on_thread(self, work: Callable[[int], Result]) -> Result:
         """Give a descriptor to work that may wait, on a thread.
@@ -130,7 +130,7 @@ def open_backing(spec: LunSpec) -> Backing:
         undo.callback(os.close, fd)
         if spec.options.lock:
             locking.lock(fd, str(path), read_only=spec.options.read_only)
-        size = _size(fd, is_device)
+        size = size_of(fd, is_device=is_device)
         check_size(spec.pdev, size, spec.options.block_size)
         canonical = Path(os.path.realpath(path))
         backing = Backing(
@@ -212,7 +212,8 @@ def _opening_hint(error: OSError, spec: LunSpec) -> str | None:
     return None
 
 
-def _size(fd: int, is_device: bool) -> int:
+def size_of(fd: int, *, is_device: bool) -> int:
+    """Find out how many bytes a file or block device has. Raises OSError."""
     if is_device:
         answer = fcntl.ioctl(fd, _BLKGETSIZE64, bytes(8))
         return int(struct.unpack("=Q", answer)[0])

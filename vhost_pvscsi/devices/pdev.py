@@ -28,6 +28,7 @@ class Kind(enum.Enum):
     NULL = "null"
     TAPE = "tape"  #: a tape image
     CHANGER = "changer"  #: a folder of them
+    CD = "cd"  #: a drive, with a disc image or a block device in it, or empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class LunSpec:
     address: Address
     pdev: str  #: as given, for messages
     kind: Kind
-    path: Path | None  #: of PATH, TAPE and CHANGER; None: the drive is empty
+    path: Path | None  #: of PATH and CHANGER; of TAPE and CD, unless the drive is empty
     size: int | None  #: bytes, of RAM and NULL
     options: LunOptions = NO_OPTIONS
     device: DeviceName | None = None  #: of DEVICE
@@ -108,13 +109,20 @@ def absolute_pdev(text: str, folder: Path) -> str:
     pdev, *words = split_commas(text)
     if _parse_source(pdev).path is not None:  # nodes of devices are absolute
         kind = _parse_source(pdev).kind
-        prefix = f"{kind.value}:" if kind in {Kind.TAPE, Kind.CHANGER} else ""
+        prefix = f"{kind.value}:" if kind in _PREFIXED else ""
         pdev = prefix + str(folder / pdev.removeprefix(prefix))
     for number, word in enumerate(words):
         name, _, value = word.partition("=")
         if name in PATH_OPTIONS:
             words[number] = f"{name}={folder / value}"
     return join_commas((pdev, *words))
+
+
+def with_medium(text: str, path: Path | None) -> str:
+    """Have another file behind the prefix in `PDEV[,option...]`, or none."""
+    pdev, *words = split_commas(text)
+    prefix, colon, _ = pdev.partition(":")
+    return join_commas((f"{prefix}{colon}{path or ''}", *words))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +141,18 @@ def _parse_source(pdev: str, *, forward: bool | None = None) -> _Source:
     for kind in (Kind.RAM, Kind.NULL):
         if colon and prefix == kind.value:
             return _Source(kind, size=parse_size(rest, of=pdev))
+    if colon and prefix == Kind.CD.value:
+        if "\0" in rest:
+            raise ConfigurationError(
+                f"PDEV {pdev!r} names nothing", hint="cd:FILE, or cd: for an empty drive"
+            )
+        return _Source(Kind.CD, path=Path(rest) if rest else None)
     changer = bool(colon) and prefix == Kind.CHANGER.value
     if not (rest if changer else pdev) or "\0" in pdev:
         raise ConfigurationError(
             f"PDEV {pdev!r} names nothing",
             hint="an image file, a block device, a SCSI device of the host, tape:FILE, changer:DIR,"
-            " ram:SIZE or null:SIZE",
+            " cd:FILE, ram:SIZE or null:SIZE",
         )
     if colon and prefix == Kind.TAPE.value:
         return _Source(Kind.TAPE, path=Path(rest) if rest else None)
@@ -175,6 +189,8 @@ def check_size(pdev: str, size: int, block_size: int) -> None:
         )
 
 
+#: What a path follows.
+_PREFIXED = frozenset({Kind.TAPE, Kind.CHANGER, Kind.CD})
 _DISKS = frozenset({Kind.PATH, Kind.RAM, Kind.NULL})
 
 #: Options that mean something for some kinds only: those, and what they are called.
@@ -182,7 +198,7 @@ _ONLY_FOR = {
     "latency": (frozenset({Kind.RAM, Kind.NULL}), "ram: and null:"),
     "cache": (frozenset({Kind.PATH}), "files and block devices"),
     "lock": (
-        frozenset({Kind.PATH, Kind.TAPE, Kind.DEVICE}),
+        frozenset({Kind.PATH, Kind.TAPE, Kind.CD, Kind.DEVICE}),
         "files and block devices, and for devices that are forwarded",
     ),
     "forward": (frozenset({Kind.PATH, Kind.DEVICE}), "devices of the host"),
@@ -192,7 +208,7 @@ _ONLY_FOR = {
     "identity": (frozenset({Kind.DEVICE}), "SCSI devices that are forwarded"),
     "share": (
         _DISKS | {Kind.TAPE, Kind.CHANGER},
-        "emulated units: guests of one device cannot be kept apart yet",
+        "emulated disks, tapes and changers: guests of one device cannot be kept apart yet",
     ),
     "block-size": (_DISKS, "emulated disks, a forwarded device has its own"),
     "rotational": (_DISKS, "emulated disks"),

@@ -94,6 +94,21 @@ class ChangerOpcode(enum.IntEnum):
     READ_ELEMENT_STATUS = 0xB8
 
 
+class MultimediaOpcode(enum.IntEnum):
+    """Operation codes that CD and DVD drives have to themselves (MMC-6)."""
+
+    READ_TOC_PMA_ATIP = 0x43
+    GET_CONFIGURATION = 0x46
+    GET_EVENT_STATUS_NOTIFICATION = 0x4A
+    READ_DISC_INFORMATION = 0x51
+    READ_TRACK_INFORMATION = 0x52
+    READ_DISC_STRUCTURE = 0xAD
+    READ_CD_MSF = 0xB9
+    SET_CD_SPEED = 0xBB
+    MECHANISM_STATUS = 0xBD
+    READ_CD = 0xBE
+
+
 class PersistentIn(enum.IntEnum):
     """Service actions of PERSISTENT RESERVE IN (SPC-5 6.15)."""
 

@@ -6,13 +6,14 @@ A name is written as the standards have it, but in any case, and with any punctu
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import TYPE_CHECKING, TypeAlias
 
 from vhost_pvscsi.errors import ConfigurationError
 
 from . import opcodes
-from .codes import ChangerOpcode, Opcode, SequentialOpcode
+from .codes import ChangerOpcode, MultimediaOpcode, Opcode, SequentialOpcode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,9 +31,10 @@ def plain(name: str) -> str:
 def _commands() -> dict[str, CommandKeys]:
     """Every name of the table, and those that stand for several commands."""
     keys: dict[str, set[tuple[int, int | None]]] = {}
-    for code in (*Opcode, *SequentialOpcode, *ChangerOpcode):
+    for code in (*Opcode, *SequentialOpcode, *ChangerOpcode, *MultimediaOpcode):
         keys.setdefault(plain(code.name), set()).add((code, None))
-    for command in (*opcodes.TABLE, *opcodes.SEQUENTIAL, *opcodes.CHANGER):
+    tables = (opcodes.TABLE, opcodes.SEQUENTIAL, opcodes.CHANGER, opcodes.MULTIMEDIA)
+    for command in itertools.chain(*tables):
         whole = plain(command.name)
         # READ stands for READ(6) to READ(16), PERSISTENT RESERVE IN for all it can be asked.
         family = plain(command.name.partition(",")[0])

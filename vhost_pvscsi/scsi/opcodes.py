@@ -8,13 +8,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .codes import Opcode
 from .command import Access, Command
-from .rows import blocks, copying, medium_changer, primary, reservations, sequential
+from .rows import (
+    blocks,
+    copying,
+    medium_changer,
+    multimedia,
+    primary,
+    reservations,
+    sequential,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .codes import ChangerOpcode, Opcode, SequentialOpcode
+    from .codes import ChangerOpcode, MultimediaOpcode, SequentialOpcode
 
 
 def _ordered(rows: Iterable[Command]) -> tuple[Command, ...]:
@@ -31,6 +40,17 @@ SEQUENTIAL: tuple[Command, ...] = _ordered((*primary.ROWS, *sequential.ROWS, *re
 #: Every command that a changer of ours answers.
 CHANGER: tuple[Command, ...] = _ordered((*primary.ROWS, *medium_changer.ROWS, *reservations.ROWS))
 
+#: By MMC-6 these two codes are SEND KEY and REPORT KEY, which a drive without keys does not have.
+_NOT_MULTIMEDIA = frozenset({Opcode.MAINTENANCE_IN, Opcode.MAINTENANCE_OUT})
+#: Every command that a CD or DVD drive of ours answers.
+MULTIMEDIA: tuple[Command, ...] = _ordered(
+    (
+        *(row for row in primary.ROWS if row.opcode not in _NOT_MULTIMEDIA),
+        *multimedia.ROWS,
+        *reservations.ROWS,
+    )
+)
+
 #: What a disk's medium executor is asked to do.
 MEDIUM_COMMANDS: tuple[Command, ...] = tuple(c for c in TABLE if c.access is not Access.OTHER)
 MEDIUM_OPCODES: frozenset[int] = frozenset(int(c.opcode) for c in MEDIUM_COMMANDS)
@@ -40,9 +60,15 @@ TAPE_OPCODES: frozenset[int] = frozenset(
     int(c.opcode) for c in SEQUENTIAL if c.access is not Access.OTHER
 )
 
+#: What that of a disc is asked to do.
+DISC_OPCODES: frozenset[int] = frozenset(
+    int(c.opcode) for c in MULTIMEDIA if c.access is not Access.OTHER
+)
+
 _BY_KEY = {command.key: command for command in TABLE}
 _SEQUENTIAL_BY_KEY = {command.key: command for command in SEQUENTIAL}
 _CHANGER_BY_KEY = {command.key: command for command in CHANGER}
+_MULTIMEDIA_BY_KEY = {command.key: command for command in MULTIMEDIA}
 
 
 def medium_command_name(opcode: int, opcodes: frozenset[int]) -> str:
@@ -65,3 +91,8 @@ def tape_command(opcode: Opcode | SequentialOpcode, service_action: int | None =
 def changer_command(opcode: Opcode | ChangerOpcode, service_action: int | None = None) -> Command:
     """The row of a command of changers; KeyError where it has none."""
     return _CHANGER_BY_KEY[opcode, service_action]
+
+
+def disc_command(opcode: Opcode | MultimediaOpcode, service_action: int | None = None) -> Command:
+    """The row of a command of CD and DVD drives; KeyError where it has none."""
+    return _MULTIMEDIA_BY_KEY[opcode, service_action]

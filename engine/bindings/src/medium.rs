@@ -12,6 +12,7 @@ use vhost_pvscsi_core::cdb::{Row, COMMANDS};
 use vhost_pvscsi_core::error::Error;
 use vhost_pvscsi_core::gate::Access;
 use vhost_pvscsi_core::medium::Medium;
+use vhost_pvscsi_core::optical;
 use vhost_pvscsi_core::tape;
 use vhost_pvscsi_core::tape::drive::Drive;
 use vhost_pvscsi_core::tape::image::Image;
@@ -42,6 +43,18 @@ impl PyMedium {
         py.detach(|| Medium::file(fd, size, options, read_only, scratch_fd))
             .map(|medium| PyMedium(Arc::new(medium)))
             .map_err(to_python)
+    }
+
+    #[staticmethod]
+    fn disc(py: Python<'_>, fd: i32, size: u64) -> PyResult<Self> {
+        py.detach(|| Medium::disc(fd, size))
+            .map(|medium| PyMedium(Arc::new(medium)))
+            .map_err(to_python)
+    }
+
+    #[staticmethod]
+    fn disc_commands() -> HashMap<u8, (bool, &'static [u8])> {
+        listed(&optical::COMMANDS)
     }
 
     #[staticmethod]

@@ -27,6 +27,7 @@ pub mod medium;
 pub mod memory;
 #[cfg(feature = "test-utils")]
 pub mod mock;
+pub mod optical;
 pub mod outcome;
 pub mod pool;
 pub mod probe;

@@ -2,7 +2,8 @@
 //!
 //! Workers call it on the short road; on the long road Python orders it for the same request.
 //! `begin` checks a command and says what is left to do: nothing, a transfer that the worker
-//! carries out, or a slow job for a pool thread. Commands of a tape are `tape`'s.
+//! carries out, or a slow job for a pool thread. Commands of a tape are `tape`'s, CDBs of an optical
+//! disc `optical`'s.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use crate::cdb::{self, ByteCheck, Command};
 use crate::chain::{Buffers, Chain};
 use crate::error::{Error, Result};
 use crate::gate::Access;
+use crate::optical;
 use crate::outcome::{
     Outcome, Service, CONDITION_MET, INVALID_FIELD_IN_CDB, LBA_OUT_OF_RANGE, WRITE_PROTECTED,
 };
@@ -35,6 +37,9 @@ pub const MAX_WRITE_SAME_BLOCKS: u32 = 0x3f_ffff;
 /// vhost-user-scsi tells the guest (`max_sectors`).
 pub const MAX_TRANSFER_BYTES: u64 = 0xffff * 512;
 
+/// Bytes of user data in a sector of a disc (MMC-6 4.2).
+pub const SECTOR: u32 = 2048;
+
 /// A disk's blocks. Shared by all mappings of its unit.
 #[derive(Debug)]
 pub struct Medium {
@@ -44,6 +49,8 @@ pub struct Medium {
     pub block_size: u32,
     /// Writes are refused.
     pub read_only: bool,
+    /// It is a disc, and has the commands of one.
+    optical: bool,
     /// Each command is held that long before it runs, so that tests can meet it in flight.
     pub latency: Duration,
     /// Number of blocks; only ever more, so that what was in range once stays in range. Each
@@ -63,7 +70,8 @@ impl Medium {
     ) -> Result<Self> {
         let blocks = AtomicU64::new(count_blocks(size, block_size)?);
         let descriptor_sense = AtomicBool::new(false);
-        Ok(Medium { store, block_size, read_only, latency, blocks, descriptor_sense })
+        let optical = false;
+        Ok(Medium { store, block_size, read_only, optical, latency, blocks, descriptor_sense })
     }
 
     /// A medium over a host file of `size` bytes.
@@ -80,6 +88,16 @@ impl Medium {
         count_blocks(size, options.block_size)?;
         let store = Store::File(FileStore::new(fd, options, scratch)?);
         Medium::new(store, size, options.block_size, read_only, Duration::ZERO)
+    }
+
+    /// A disc over a host file of `size` bytes.
+    ///
+    /// # Errors
+    /// The size is no multiple of a sector's, or the file cannot be used.
+    pub fn disc(fd: i32, size: u64) -> Result<Self> {
+        let options = FileOptions { direct: false, sync_writes: false, block_size: SECTOR };
+        let medium = Medium::file(fd, size, options, true, None)?;
+        Ok(Medium { optical: true, ..medium })
     }
 
     /// A medium in memory of our own.
@@ -111,6 +129,7 @@ impl Medium {
             block_size: 1,
             // Each write looks by itself: a tape may be protected by its address.
             read_only: false,
+            optical: false,
             latency: Duration::ZERO,
             blocks: AtomicU64::new(0),
             descriptor_sense: AtomicBool::new(false),
@@ -131,6 +150,7 @@ impl Medium {
     pub fn access(&self, opcode: u8) -> Option<Access> {
         match &self.store {
             Store::Tape(_) => tape::cdb::access(opcode),
+            _ if self.optical => optical::access(opcode),
             _ => cdb::access(opcode),
         }
     }
@@ -221,7 +241,7 @@ impl Medium {
         chain: &Chain,
         protected: bool,
     ) -> std::result::Result<Step, Box<Outcome>> {
-        let command = cdb::parse(cdb)?;
+        let command = if self.optical { optical::parse(cdb)? } else { cdb::parse(cdb)? };
         match command {
             Command::Read { lba, blocks } => {
                 let (offset, length) = self.extent(lba, blocks.into())?;

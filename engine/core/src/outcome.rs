@@ -80,6 +80,8 @@ pub const PARAMETER_LIST_LENGTH_ERROR: Sense = Sense(0x5, 0x1a, 0x00);
 pub const INVALID_OPERATION_CODE: Sense = Sense(0x5, 0x20, 0x00);
 /// 5h/21h/00h
 pub const LBA_OUT_OF_RANGE: Sense = Sense(0x5, 0x21, 0x00);
+/// 5h/64h/00h
+pub const ILLEGAL_MODE_FOR_THIS_TRACK: Sense = Sense(0x5, 0x64, 0x00);
 /// 5h/24h/00h
 pub const INVALID_FIELD_IN_CDB: Sense = Sense(0x5, 0x24, 0x00);
 /// 5h/26h/00h

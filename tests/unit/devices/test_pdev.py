@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vhost_pvscsi.devices.lun_options import Cache, LunOptions
-from vhost_pvscsi.devices.pdev import Kind, parse_lun, split_commas
+from vhost_pvscsi.devices.pdev import Kind, absolute_pdev, parse_lun, split_commas, with_medium
 from vhost_pvscsi.errors import ConfigurationError
 from vhost_pvscsi.identity import Address
 
@@ -36,6 +36,17 @@ def test_all_options_of_a_path():
         rotational=True,
         removable=True,
     )
+
+
+def test_a_drive_has_a_disc_or_none():
+    spec = parse_lun("0:0:1:0=cd:debian.iso,serial=S1")
+    assert (spec.kind, spec.path) == (Kind.CD, Path("debian.iso"))
+    assert parse_lun("0:0:1:0=cd:").path is None
+    absolute = absolute_pdev("cd:debian.iso,serial=S1", Path("/d"))
+    assert absolute == "cd:/d/debian.iso,serial=S1"
+    assert absolute_pdev("cd:,ro", Path("/d")) == "cd:,ro"
+    assert with_medium(absolute, Path("/e,f.iso")) == "cd:/e,,f.iso,serial=S1"
+    assert with_medium(absolute, None) == "cd:,serial=S1"
 
 
 @pytest.mark.parametrize(

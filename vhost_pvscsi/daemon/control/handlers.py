@@ -16,6 +16,7 @@ from . import changers
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
     from vhost_pvscsi.identity import Address
 
@@ -114,6 +115,22 @@ async def _scsi_resize(operator: Operator, vdev: Address) -> dict[str, Any]:
     return {"blocks": size.blocks, "block-size": size.block_size}
 
 
+@_carries_out("medium-insert")
+async def _medium_insert(
+    operator: Operator, vdev: Address, file: Path, force: bool, transient: bool
+) -> dict[str, Any]:
+    await operator.insert_medium(vdev, file, force=force, transient=transient)
+    return {}
+
+
+@_carries_out("medium-eject")
+async def _medium_eject(
+    operator: Operator, vdev: Address, force: bool, transient: bool
+) -> dict[str, Any]:
+    await operator.eject_medium(vdev, force=force, transient=transient)
+    return {}
+
+
 @_carries_out("query-luns")
 async def _query_luns(operator: Operator, host: int | None) -> list[dict[str, Any]]:
     connected = {known.number: known.connected for known in operator.hosts()}
@@ -139,6 +156,8 @@ def _describe(lun: LunStatus) -> dict[str, Any]:
         "problem": lun.problem,
         "device": lun.device,
         "guest-state": lun.guest_state,
+        "medium": lun.medium,
+        "loaded": lun.loaded,
     }
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from vhost_pvscsi.devices.changer.changer import MediumChanger
     from vhost_pvscsi.engine import LunCounters
@@ -30,7 +31,7 @@ class LunStatus:
 
     address: Address
     pdev: str
-    type: str  #: "disk"
+    type: str  #: "disk", "tape", "cd"; of a forwarded one as its device
     blocks: int
     block_size: int  #: bytes
     read_only: bool
@@ -44,6 +45,8 @@ class LunStatus:
     problem: str | None = None  #: why it is missing
     device: str | None = None  #: of a SCSI device that is forwarded: its h:c:t:l on the host
     guest_state: str | None = None  #: what a pvSCSI guest made of it: transports.base.GuestState
+    medium: str | None = None  #: of a drive: the file that is in it
+    loaded: bool | None = None  #: of a drive: whether a guest can use what is in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,12 @@ class Operator(Protocol):
     async def detach(self, address: Address, *, force: bool, patience: float) -> None: ...
 
     async def resize(self, address: Address) -> Size: ...
+
+    async def insert_medium(
+        self, address: Address, path: Path, *, force: bool, transient: bool
+    ) -> None: ...
+
+    async def eject_medium(self, address: Address, *, force: bool, transient: bool) -> None: ...
 
     def hosts(self) -> list[HostStatus]: ...
 

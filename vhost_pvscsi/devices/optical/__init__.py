@@ -1,0 +1,1 @@
+"""The CD and DVD drive: a disc image behind a tray."""
