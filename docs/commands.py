@@ -69,6 +69,7 @@ is never stopped.
 |---|---|---|---|---|---|---|---|---|
 """
 
+
 DRIVE = """
 ## The CD/DVD drive
 

@@ -394,6 +394,8 @@ def test_what_people_cannot_do_is_said(by_hand: tuple[Rig, Verbs], library: Path
         ("export 0:0:0:0 slot:4 --force", "slot:4 is empty"),
     ):
         assert said in verb("changer", *words.split(), status=1), words
+    said = verb("medium-eject", "0:0:1:0", "--force", status=1)
+    assert f"changer:{library} puts its cartridges in and takes them out" in said
     assert rig.changer.lying() == {drive(0): "A1L8", slot(2): "A2L8", slot(3): "A3L8"}
     verb("changer", "import", "0:0:0:0", "NEW", "--force")
 

@@ -77,7 +77,7 @@ class Inventory:
         self._on_moved = on_moved
         self._on_medium = on_medium
         self._units = Units(
-            engine, state, self._reached_by, self._attached_at, self._tell_moved, self._renew
+            engine, state, self._reached_by, self._renew, self._attached_at, self._tell_moved
         )
         self._hosts: dict[int, VirtualHost] = {}
         self._changing = asyncio.Lock()

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 
 from .codes import Opcode
 from .command import Access, Command
-from .rows import blocks, copying, medium_changer, multimedia, primary, reservations, sequential
+from .rows import (
+    blocks,
+    copying,
+    medium_changer,
+    multimedia,
+    primary,
+    reservations,
+    sequential,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
