@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vhost_pvscsi.devices.changer.handlers import commands as changer_commands
 from vhost_pvscsi.devices.emulated.handlers import commands
 from vhost_pvscsi.devices.tape.handlers import commands as tape_commands
 from vhost_pvscsi.scsi.command import Access, Command
 
 COMMANDS = commands(nonvolatile=True)
 TAPE_COMMANDS = tape_commands(nonvolatile=True)
+CHANGER_COMMANDS = changer_commands(nonvolatile=True)
 
 PAGE = Path(__file__).with_name("commands.md")
 
 HEAD = """\
-# Commands of the emulated disk, and of the tape
+# Commands of the emulated disk, of the tape, and of the changer
 
 This page is written by `python docs/commands.py` from the table in `vhost_pvscsi/scsi/rows/`;
 a test fails where the two differ. A guest gets the same from REPORT SUPPORTED OPERATION CODES.
@@ -55,12 +57,24 @@ The same of the emulated tape ([tape.md](tape.md)). READ POSITION is answered in
 """
 
 
+CHANGER = """
+## The changer
+
+The same of the emulated medium changer ([changer.md](changer.md)). READ ELEMENT STATUS with CURDATA
+is never stopped.
+
+| code | command | defined in | data | medium | UA | stopped by | timeout | usage |
+|---|---|---|---|---|---|---|---|---|
+"""
+
+
 def render() -> str:
     """Make the page."""
-    disk, tape = (
-        "".join(_row(command) for command in known) for known in (COMMANDS, TAPE_COMMANDS)
+    disk, tape, changer = (
+        "".join(_row(command) for command in known)
+        for known in (COMMANDS, TAPE_COMMANDS, CHANGER_COMMANDS)
     )
-    return HEAD + disk + TAPE + tape
+    return HEAD + disk + TAPE + tape + CHANGER + changer
 
 
 def _row(command: Command) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.harness import bacula, images
 from tests.harness.bacula import Bacula, Library
+from tests.harness.changer import make_library
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,6 +17,14 @@ if TYPE_CHECKING:
     from tests.harness.machine import Machine
 
 pytestmark = pytest.mark.guest
+
+
+#: Tapes that are too small for what is backed up.
+LIBRARY = """\
+slots = 4
+drives = ["0:0:2:0"]
+capacity = "2M"
+"""
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +39,12 @@ def guest_image() -> GuestImage:
 
 @pytest.fixture(scope="module")
 def luns(short_folder: Path) -> list[str]:
-    return [f"0:0:0:0=tape:{short_folder}/volume.tap,create"]
+    library = make_library(short_folder / "lib", "V1", "V2", "V3", settings=LIBRARY)
+    return [
+        f"0:0:0:0=tape:{short_folder}/volume.tap,create",
+        f"0:0:1:0=changer:{library}",
+        "0:0:2:0=tape:",
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +64,20 @@ def test_bacula_labels_a_tape_and_gets_back_what_it_has_written(drive: Machine) 
     # A second job is appended.
     drive.console.check(f"date >{bacula.DATA}/later")
     assert program.backup() == ["VOLUME1"]
+    program.restore()
+    program.stop()
+
+
+def test_bacula_spans_the_tapes_of_a_library(drive: Machine) -> None:
+    node = drive.console.check(
+        "modprobe -a sg ch; ls /sys/class/scsi_changer/sch0/device/scsi_generic"
+    ).strip()
+    program = Bacula(drive.console, Library(["/dev/nst1"], changer=f"/dev/{node}"))
+    program.start()
+    program.label(slots="1-3")
+    volumes = program.backup()
+    assert len(volumes) >= 2
+    assert set(volumes) <= {"V1", "V2", "V3"}
     program.restore()
     program.stop()
 

@@ -6,10 +6,12 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from vhost_pvscsi.devices.changer.changer import MediumChanger
 from vhost_pvscsi.devices.emulated.disk import EmulatedDisk
 from vhost_pvscsi.devices.faults.parse import parse_rule
 from vhost_pvscsi.devices.pdev import split_commas
 from vhost_pvscsi.devices.tape.tape import EmulatedTape
+from vhost_pvscsi.errors import ConfigurationError
 
 from .control.operator import Change, HostStatus, LunStatus, Size
 from .plan import Plan, of_options
@@ -35,6 +37,10 @@ log = logging.getLogger(__name__)
 
 #: What `Engine.counters` tells of a ring, in its order.
 _COUNTERS = ("reads", "writes", "others", "long-road", "bytes-read", "bytes-written", "bounced")
+
+
+#: What kinds of emulated units are called.
+_TYPES = {EmulatedDisk: "disk", EmulatedTape: "tape", MediumChanger: "changer"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +170,19 @@ class Operations:
                 else:
                     yield _status(mapping, host.adapter)
 
+    def changer(self, address: Address) -> MediumChanger:
+        """The changer at an address.
+
+        Raises:
+            ConfigurationError: nothing is attached there, or something else.
+        """
+        unit = self._inventory.unit_at(address)
+        if isinstance(unit, MediumChanger):
+            return unit
+        raise ConfigurationError(
+            f"{address}: {unit.name} is no changer", hint="changer:DIR is one, its drives are not"
+        )
+
     async def set_faults(self, address: Address, rules: Sequence[str]) -> None:
         """Put fault rules in the place of those there are; none: lift them.
 
@@ -214,16 +233,17 @@ class Operations:
 def _status(mapping: Attached, adapter: Adapter) -> LunStatus:
     unit = mapping.unit
     shown = mapping.presentation
-    assert isinstance(unit, EmulatedDisk | EmulatedTape)
+    assert isinstance(unit, EmulatedDisk | EmulatedTape | MediumChanger)
     # Blocks of a tape have no number and no size of their own.
     disk = unit.geometry if isinstance(unit, EmulatedDisk) else None
+    protected = not isinstance(unit, MediumChanger) and unit.geometry.read_only
     return LunStatus(
         address=mapping.address,
         pdev=unit.name,
-        type="disk" if disk else "tape",
+        type=next(word for kind, word in _TYPES.items() if isinstance(unit, kind)),
         blocks=disk.blocks if disk else 0,
         block_size=disk.block_size if disk else 0,
-        read_only=shown.protected or unit.geometry.read_only,
+        read_only=shown.protected or protected,
         serial=shown.serial or unit.identity.serial,
         naa=(shown.naa or unit.identity.naa).hex(),
         state="offline" if adapter.is_offline(mapping.id) else "running",

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vhost_pvscsi.denials import Denial
+    from vhost_pvscsi.devices.changer.state import Moved
+    from vhost_pvscsi.identity import Address
 
     from .metrics.spec import MetricsSpec
     from .options import ServeOptions
@@ -81,8 +83,19 @@ class Service:
                     unsaid=denial.unsaid,
                 )
 
+            def tell_moved(changer: Address, moved: Moved) -> None:
+                publisher.publish(
+                    "CARTRIDGE_MOVED",
+                    vdev=str(changer),
+                    cartridge=moved.cartridge,
+                    barcode=moved.barcode,
+                    source=moved.source,
+                    destination=moved.destination,
+                    by="guest" if moved.by_guest else "operator",
+                )
+
             failed = IoErrors(publisher).begin
-            inventory = Inventory(engine, state, tell, tell_denial, failed)
+            inventory = Inventory(engine, state, tell, tell_denial, failed, tell_moved)
             undo.callback(inventory.close)
             configured = options.configured(options.config)
             roster = Roster(configured, store, read_only=options.read_only)

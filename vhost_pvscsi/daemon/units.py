@@ -19,6 +19,7 @@ from vhost_pvscsi.devices.pdev import Kind, LunSpec
 from vhost_pvscsi.errors import DeviceBusyError
 from vhost_pvscsi.medium import Medium
 
+from .changers import Changers
 from .forwarding import Forwarded
 from .tapes import make_tape
 
@@ -26,13 +27,16 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+    from vhost_pvscsi.devices.changer.changer import MediumChanger
+    from vhost_pvscsi.devices.changer.state import Moved
     from vhost_pvscsi.devices.faults.rule import Rule
     from vhost_pvscsi.devices.nonvolatile import StateDirectory, UnitMemory
     from vhost_pvscsi.devices.opening import Backing
     from vhost_pvscsi.devices.presentation import Presentation
-    from vhost_pvscsi.devices.unit import AttachableUnit
+    from vhost_pvscsi.devices.unit import AttachableUnit, LogicalUnit
     from vhost_pvscsi.discovery.device import HostDevice
     from vhost_pvscsi.engine import Engine
+    from vhost_pvscsi.identity import Address
     from vhost_pvscsi.scsi.request import Reply, Request
 
 log = logging.getLogger(__name__)
@@ -71,8 +75,15 @@ class Units:
         engine: Engine,
         state: StateDirectory | None = None,
         neighbours: Neighbours = lambda _: (),
+        find: Callable[[Address], tuple[LogicalUnit, Presentation] | None] = lambda _: None,
+        on_moved: Callable[[MediumChanger, Moved], None] = lambda _unit, _moved: None,
     ) -> None:
-        """Begin with none; `neighbours` finds the units that a nexus reaches."""
+        """Begin with none; `neighbours` finds the units that a nexus reaches.
+
+        `find` tells what is attached at an address, and how it is shown there, `on_moved` is told
+        of cartridges that changers have moved.
+        """
+        self.changers = Changers(find, on_moved)
         self._engine = engine
         self._neighbours = neighbours
         # Their own, so that copies keep no flush waiting. They begin with the first copy.
@@ -156,6 +167,8 @@ class Units:
     def _make_unit(self, spec: LunSpec, held: contextlib.ExitStack) -> AttachableUnit:
         if spec.kind is Kind.TAPE:
             return make_tape(spec, self._engine, self._memory, held, _fault_rules(spec))
+        if spec.kind is Kind.CHANGER:
+            return self.changers.make(spec, self._memory, held, _fault_rules(spec))
         return self._make_disk(spec, held)
 
     def _memory(self, naa: bytes, held: contextlib.ExitStack) -> UnitMemory | None:

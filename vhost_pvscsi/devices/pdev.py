@@ -27,6 +27,7 @@ class Kind(enum.Enum):
     RAM = "ram"
     NULL = "null"
     TAPE = "tape"  #: a tape image
+    CHANGER = "changer"  #: a folder of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class LunSpec:
     address: Address
     pdev: str  #: as given, for messages
     kind: Kind
-    path: Path | None  #: of PATH and TAPE; None: the drive is empty
+    path: Path | None  #: of PATH, TAPE and CHANGER; None: the drive is empty
     size: int | None  #: bytes, of RAM and NULL
     options: LunOptions = NO_OPTIONS
     device: DeviceName | None = None  #: of DEVICE
@@ -106,7 +107,8 @@ def absolute_pdev(text: str, folder: Path) -> str:
     """
     pdev, *words = split_commas(text)
     if _parse_source(pdev).path is not None:  # nodes of devices are absolute
-        prefix = "tape:" if _parse_source(pdev).kind is Kind.TAPE else ""
+        kind = _parse_source(pdev).kind
+        prefix = f"{kind.value}:" if kind in {Kind.TAPE, Kind.CHANGER} else ""
         pdev = prefix + str(folder / pdev.removeprefix(prefix))
     for number, word in enumerate(words):
         name, _, value = word.partition("=")
@@ -131,15 +133,17 @@ def _parse_source(pdev: str, *, forward: bool | None = None) -> _Source:
     for kind in (Kind.RAM, Kind.NULL):
         if colon and prefix == kind.value:
             return _Source(kind, size=parse_size(rest, of=pdev))
-    tape = bool(colon) and prefix == Kind.TAPE.value
-    if not pdev or "\0" in pdev:
+    changer = bool(colon) and prefix == Kind.CHANGER.value
+    if not (rest if changer else pdev) or "\0" in pdev:
         raise ConfigurationError(
             f"PDEV {pdev!r} names nothing",
-            hint="an image file, a block device, a SCSI device of the host, tape:FILE, ram:SIZE "
-            "or null:SIZE",
+            hint="an image file, a block device, a SCSI device of the host, tape:FILE, changer:DIR,"
+            " ram:SIZE or null:SIZE",
         )
-    if tape:
+    if colon and prefix == Kind.TAPE.value:
         return _Source(Kind.TAPE, path=Path(rest) if rest else None)
+    if changer:
+        return _Source(Kind.CHANGER, path=Path(rest))
     name = match_name(pdev)
     if forward is None:
         forward = name is not None
@@ -187,16 +191,20 @@ _ONLY_FOR = {
     "reset": (frozenset({Kind.DEVICE}), "SCSI devices that are forwarded"),
     "identity": (frozenset({Kind.DEVICE}), "SCSI devices that are forwarded"),
     "share": (
-        _DISKS | {Kind.TAPE},
+        _DISKS | {Kind.TAPE, Kind.CHANGER},
         "emulated units: guests of one device cannot be kept apart yet",
     ),
     "block-size": (_DISKS, "emulated disks, a forwarded device has its own"),
     "rotational": (_DISKS, "emulated disks"),
     "removable": (_DISKS, "emulated disks"),
     "max-transfer": (_DISKS | {Kind.DEVICE, Kind.TAPE}, "disks and tapes"),
-    "capacity": (frozenset({Kind.TAPE}), "tape:"),
+    "capacity": (frozenset({Kind.TAPE, Kind.CHANGER}), "tape: and changer:"),
     "create": (frozenset({Kind.TAPE}), "tape:"),
     "compression": (frozenset({Kind.TAPE}), "tape:"),
+    "slots": (frozenset({Kind.CHANGER}), "changer:"),
+    "import-export": (frozenset({Kind.CHANGER}), "changer:"),
+    "picks": (frozenset({Kind.CHANGER}), "changer:"),
+    "drive": (frozenset({Kind.CHANGER}), "changer:"),
 }
 
 

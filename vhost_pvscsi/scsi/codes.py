@@ -83,6 +83,17 @@ class SequentialOpcode(enum.IntEnum):
     ERASE_16 = 0x93
 
 
+class ChangerOpcode(enum.IntEnum):
+    """Operation codes of medium changers alone, or that mean something else there (SMC-3)."""
+
+    INITIALIZE_ELEMENT_STATUS = 0x07
+    POSITION_TO_ELEMENT = 0x2B
+    INITIALIZE_ELEMENT_STATUS_WITH_RANGE = 0x37
+    MOVE_MEDIUM = 0xA5
+    EXCHANGE_MEDIUM = 0xA6
+    READ_ELEMENT_STATUS = 0xB8
+
+
 class PersistentIn(enum.IntEnum):
     """Service actions of PERSISTENT RESERVE IN (SPC-5 6.15)."""
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .command import Access, Command
-from .rows import blocks, copying, primary, reservations, sequential
+from .rows import blocks, copying, medium_changer, primary, reservations, sequential
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .codes import Opcode, SequentialOpcode
+    from .codes import ChangerOpcode, Opcode, SequentialOpcode
 
 
 def _ordered(rows: Iterable[Command]) -> tuple[Command, ...]:
@@ -28,6 +28,8 @@ TABLE: tuple[Command, ...] = _ordered(
 #: Every command that a tape of ours answers. One operation code may mean one thing here and another
 #: there.
 SEQUENTIAL: tuple[Command, ...] = _ordered((*primary.ROWS, *sequential.ROWS, *reservations.ROWS))
+#: Every command that a changer of ours answers.
+CHANGER: tuple[Command, ...] = _ordered((*primary.ROWS, *medium_changer.ROWS, *reservations.ROWS))
 
 #: What a disk's medium executor is asked to do.
 MEDIUM_COMMANDS: tuple[Command, ...] = tuple(c for c in TABLE if c.access is not Access.OTHER)
@@ -40,6 +42,7 @@ TAPE_OPCODES: frozenset[int] = frozenset(
 
 _BY_KEY = {command.key: command for command in TABLE}
 _SEQUENTIAL_BY_KEY = {command.key: command for command in SEQUENTIAL}
+_CHANGER_BY_KEY = {command.key: command for command in CHANGER}
 
 
 def medium_command_name(opcode: int, opcodes: frozenset[int]) -> str:
@@ -57,3 +60,8 @@ def command(opcode: Opcode, service_action: int | None = None) -> Command:
 def tape_command(opcode: Opcode | SequentialOpcode, service_action: int | None = None) -> Command:
     """The row of a command of tapes; KeyError where it has none."""
     return _SEQUENTIAL_BY_KEY[opcode, service_action]
+
+
+def changer_command(opcode: Opcode | ChangerOpcode, service_action: int | None = None) -> Command:
+    """The row of a command of changers; KeyError where it has none."""
+    return _CHANGER_BY_KEY[opcode, service_action]

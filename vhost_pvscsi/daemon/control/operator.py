@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from vhost_pvscsi.devices.changer.changer import MediumChanger
     from vhost_pvscsi.engine import LunCounters
     from vhost_pvscsi.identity import Address
 
@@ -94,6 +95,8 @@ class Operator(Protocol):
     def hosts(self) -> list[HostStatus]: ...
 
     def luns(self, host: int | None = None) -> list[LunStatus]: ...
+
+    def changer(self, address: Address) -> MediumChanger: ...
 
     async def set_faults(self, address: Address, rules: Sequence[str]) -> None: ...
 

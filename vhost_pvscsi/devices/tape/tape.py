@@ -10,7 +10,7 @@ from vhost_pvscsi.devices.emulated.description import DiskGeometry
 from vhost_pvscsi.devices.faults.injector import Faults
 from vhost_pvscsi.devices.primary import modes, reserving
 from vhost_pvscsi.devices.primary.unit import PrimaryUnit
-from vhost_pvscsi.errors import DeviceBusyError, DeviceError
+from vhost_pvscsi.errors import ConfigurationError, DeviceBusyError, DeviceError
 from vhost_pvscsi.scsi import opcodes, sense
 
 from . import loading
@@ -57,6 +57,8 @@ class EmulatedTape(PrimaryUnit[TapeState]):
         rules = Faults(state.gates, lambda: _NO_BLOCKS, None, faults, known)
         super().__init__(spec.pdev, state, HANDLERS, executor, medium, rules)
         self._spec = spec
+        #: What puts cartridges in and takes them out; None: people may.
+        self.handled_by: str | None = None
 
     @property
     def medium_opcodes(self) -> frozenset[int]:
@@ -92,6 +94,11 @@ class EmulatedTape(PrimaryUnit[TapeState]):
         """Have `tell` told by whom (`guest`) the cartridge was loaded or unloaded."""
         self._state.watch_media(tell)
 
+    @property
+    def own_image(self) -> bool:
+        """Whether the image is its PDEV's: no other one is put in by a changer."""
+        return self._spec.path is not None
+
     def cartridge_spec(self, path: Path, *, read_only: bool = False) -> LunSpec:
         """How an image is opened for this drive: by the options of its LUN."""
         options = replace(self._spec.options, read_only=read_only, create=False)
@@ -116,10 +123,11 @@ class EmulatedTape(PrimaryUnit[TapeState]):
         changed nothing.
 
         Raises:
-            ConfigurationError: it is no tape image, or damaged.
+            ConfigurationError: it is no tape image, or damaged; or a changer has the drive.
             DeviceError: it cannot be opened, or what is in there not be made stable.
             DeviceBusyError: somebody holds it, or a guest prevents the removal.
         """
+        self._check_reachable()
         spec = self.cartridge_spec(path, read_only=read_only)
         cartridge = await asyncio.to_thread(Cartridge.open, spec)
         state = self._state
@@ -146,13 +154,22 @@ class EmulatedTape(PrimaryUnit[TapeState]):
         """Take out what is in the drive; with nothing in it nothing is done.
 
         Raises:
+            ConfigurationError: a changer has the drive.
             DeviceError: it could not be made stable.
             DeviceBusyError: a guest prevents the removal, and `force` is not given.
         """
+        self._check_reachable()
         async with self._state.removal.changing:
             taken = await self._take_out(force=force)
             if taken is not None:
                 taken.close()
+
+    def _check_reachable(self) -> None:
+        if self.handled_by is not None:
+            raise ConfigurationError(
+                f"{self.name}: {self.handled_by} puts its cartridges in and takes them out",
+                hint="vhost-pvscsi changer move does it by hand",
+            )
 
     async def _take_out(self, *, force: bool) -> Cartridge | None:
         state = self._state
