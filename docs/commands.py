@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vhost_pvscsi.devices.changer.handlers import commands as changer_commands
 from vhost_pvscsi.devices.emulated.handlers import commands
 from vhost_pvscsi.devices.optical.handlers import commands as drive_commands
 from vhost_pvscsi.devices.tape.handlers import commands as tape_commands
@@ -12,11 +13,12 @@ from vhost_pvscsi.scsi.command import Access, Command
 COMMANDS = commands(nonvolatile=True)
 TAPE_COMMANDS = tape_commands(nonvolatile=True)
 DRIVE_COMMANDS = drive_commands(nonvolatile=True)
+CHANGER_COMMANDS = changer_commands(nonvolatile=True)
 
 PAGE = Path(__file__).with_name("commands.md")
 
 HEAD = """\
-# Commands of the emulated disk, the tape and the CD/DVD drive
+# Commands of the emulated disk, of the tape, of the changer and of the CD/DVD drive
 
 This page is written by `python docs/commands.py` from the table in `vhost_pvscsi/scsi/rows/`;
 a test fails where the two differ. A guest gets the same from REPORT SUPPORTED OPERATION CODES.
@@ -69,14 +71,24 @@ TRACK.
 |---|---|---|---|---|---|---|---|---|
 """
 
+CHANGER = """
+## The changer
+
+The same of the emulated medium changer ([changer.md](changer.md)). READ ELEMENT STATUS with CURDATA
+is never stopped.
+
+| code | command | defined in | data | medium | UA | stopped by | timeout | usage |
+|---|---|---|---|---|---|---|---|---|
+"""
+
 
 def render() -> str:
     """Make the page."""
-    disk, tape, drive = (
+    disk, tape, changer, drive = (
         "".join(_row(command) for command in known)
-        for known in (COMMANDS, TAPE_COMMANDS, DRIVE_COMMANDS)
+        for known in (COMMANDS, TAPE_COMMANDS, CHANGER_COMMANDS, DRIVE_COMMANDS)
     )
-    return HEAD + disk + TAPE + tape + DRIVE + drive
+    return HEAD + disk + TAPE + tape + CHANGER + changer + DRIVE + drive
 
 
 def _row(command: Command) -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vhost_pvscsi.__main__ import check_config, main, serve
+from vhost_pvscsi.cli.changer.command import CHANGER
 from vhost_pvscsi.cli.tape.command import TAPE
 from vhost_pvscsi.cli.verbs import VERBS
 from vhost_pvscsi.errors import MISUSE, REFUSED
@@ -45,6 +46,14 @@ _VERB_STATUS = (
 )
 
 
+#: How what asks no daemon ends.
+_CREATE_STATUS = (
+    ("0", "Done."),
+    (str(REFUSED), "It is there already, or cannot be made."),
+    (str(MISUSE), "It was asked wrongly; nothing was made."),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """One man page: its name, the command it is about, what else to read."""
@@ -66,6 +75,7 @@ PAGES = (
             "vhost-pvscsi-check-config",
             "vhost-user-pvscsi",
             "vhost-pvscsi-tape",
+            "vhost-pvscsi-changer",
             *sorted(f"vhost-pvscsi-{verb.name}" for verb in VERBS),
         ),
     ),
@@ -126,6 +136,26 @@ PAGES = (
             ),
         )
         for name, command in TAPE.commands.items()
+    ),
+    Page(
+        "vhost-pvscsi-changer",
+        "vhost-pvscsi changer",
+        CHANGER,
+        (
+            "vhost-pvscsi-serve",
+            "vhost-pvscsi-tape",
+            *sorted(f"vhost-pvscsi-changer-{name}" for name in CHANGER.commands),
+        ),
+    ),
+    *(
+        Page(
+            f"vhost-pvscsi-changer-{name}",
+            f"vhost-pvscsi changer {name}",
+            command,
+            ("vhost-pvscsi-changer", "vhost-pvscsi-serve"),
+            _CREATE_STATUS if name == "create" else _VERB_STATUS,
+        )
+        for name, command in CHANGER.commands.items()
     ),
 )
 

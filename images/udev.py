@@ -6,37 +6,23 @@ unpacks it.
 
 from __future__ import annotations
 
-import shutil
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import archive, build, cache, manifest
+from . import unpacked
 from .errors import RigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 #: The rest of its closure is there wherever a Debian is.
-_PACKAGES = frozenset({"udev", "libkmod2"})
+_UDEV = unpacked.Programs("udev", ("udev",), ("udev", "libkmod2"), libraries=False)
 
 
 def make(*, report: Callable[[str], None] = lambda _: None) -> Path:
     """Return the folder with its files, unpacked first if they are not there."""
-    folder = cache.root() / "udev"
-    stamp = cache.digest(files=(Path(__file__), manifest.PATH))
-    with cache.lock("udev"):
-        if not cache.is_current(folder, stamp):
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
-            report("udev")
-            plan = manifest.load()
-            apt = build.private_apt(plan)
-            wanted = apt.closure(["udev"], suite=plan.archive.suite)
-            packages = [package for package in wanted if package.name in _PACKAGES]
-            archive.unpack(apt.download(packages), folder)
-            cache.complete(folder, stamp)
-    return folder
+    return unpacked.make(_UDEV, report=report)
 
 
 def main() -> int:

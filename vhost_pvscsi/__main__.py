@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from vhost_pvscsi.cli.changer.command import CHANGER
 from vhost_pvscsi.cli.tape.command import TAPE
 from vhost_pvscsi.cli.verbs import VERBS
 from vhost_pvscsi.daemon.command import check_config, serve
@@ -20,6 +21,7 @@ def main() -> None:
 main.add_command(serve)
 main.add_command(check_config)
 main.add_command(TAPE)
+main.add_command(CHANGER)
 for verb in VERBS:
     main.add_command(verb)
 

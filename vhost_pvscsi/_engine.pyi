@@ -117,7 +117,10 @@ class Medium:
     def null(*, size: int, block_size: int, read_only: bool, latency_us: int = 0) -> Medium:
         """Reads give zeros, writes are forgotten."""
     @staticmethod
-    def tape(
+    def tape_drive() -> Medium:
+        """A tape drive that is empty: MEDIUM NOT PRESENT."""
+    def tape_insert(
+        self,
         fd: int,
         *,
         sidecar_fd: int | None,
@@ -125,8 +128,8 @@ class Medium:
         capacity: int,
         warning: int,
         scratch_fd: int | None = None,
-    ) -> Medium:
-        """A tape at its beginning, over an image in SIMH's format; a torn tail is cut.
+    ) -> None:
+        """Put an image in SIMH's format into the drive, at its beginning; a torn tail is cut.
 
         `sidecar_fd`: the file beside it that keeps the index, read and written. `capacity`: bytes
         of the image that may be used; `warning`: from how many on writes are warned.
@@ -135,6 +138,8 @@ class Medium:
             ValueError: it is no image of that format, or damaged.
             OSError: it cannot be read.
         """
+    def tape_remove(self) -> None:
+        """Do as `tape_rest`, and let go of the tape; after an OSError it is in the drive still."""
     @staticmethod
     def tape_commands() -> dict[int, tuple[bool, bytes]]:
         """What is implemented for a tape, as `commands` says for a disk."""
@@ -147,10 +152,16 @@ class Medium:
         """How it stands; waits for the command in progress.
 
         Object, byte, file of where it stands; object, byte of the end of data; filemarks on it;
-        blocks and bytes written, blocks and bytes read, filemarks written, read and write errors.
+        blocks written, their bytes, their bytes in the image; the same of blocks read; filemarks
+        written; read and write errors; commands refused because the tape is write-protected.
         """
-    def tape_set(self, block_length: int, unbuffered: bool) -> None:
-        """Set the length of fixed blocks (0: none), and whether writes are stable when answered."""
+    def tape_set(self, block_length: int, unbuffered: bool, compress: bool) -> None:
+        """Set the length of fixed blocks (0: none), whether writes are stable when answered.
+
+        And whether blocks are compressed, where that makes them less.
+        """
+    def tape_progress(self) -> tuple[int, int] | None:
+        """Operation code and 65536ths of a command that goes on behind its answer; None: none."""
     def tape_rest(self) -> None:
         """Make all that was written stable, keep the index, stand at the beginning.
 
@@ -223,11 +234,14 @@ class TapeImage:
         """Find out what is on it. Raises ValueError where it is no image, or damaged; OSError."""
     def state(self) -> tuple[int, int, int, int, int]:
         """Objects, bytes to the end of data, filemarks; where a torn tail begins, its bytes."""
-    def objects(self, first: int, limit: int) -> list[tuple[int, int, bool]]:
-        """What objects are: where its data is, how long it is (-1: a filemark), has it errors.
+    def objects(self, first: int, limit: int) -> list[tuple[int, int, int, bool, bool] | None]:
+        """What objects are, None: a filemark.
 
-        Raises OSError.
+        Of a block: where its data is, its length, its length in the image, whether it has errors,
+        whether it is compressed. Raises OSError.
         """
+    def unpack(self, offset: int, stored: int) -> bytes | None:
+        """The data of a compressed block; None: it is damaged. Raises OSError."""
 
 @final
 class Device:

@@ -144,16 +144,17 @@ class Adapter:
         """Whether a mapping is in service."""
         return mapping_id in self._tasks.attached
 
-    def take_failures(self, mapping_id: int) -> tuple[Address, Failures] | None:
+    def take_failures(self, mapping_id: int) -> tuple[Address, Failures, frozenset[int]] | None:
         """What the host's I/O has failed to do since this was asked last; None: nothing more.
 
-        Then the next failure is told.
+        Where, what, and the operation codes of the medium there. Then the next failure is told.
         """
         attachment = self._tasks.attached.get(mapping_id)
         if attachment is None:
             return None
         failures = self._host.take_failures(mapping_id)
-        return (attachment.address, failures) if failures.count else None
+        opcodes = attachment.unit.medium_opcodes
+        return (attachment.address, failures, opcodes) if failures.count else None
 
     async def attach(
         self, address: Address, unit: AttachableUnit, presentation: Presentation = PLAIN
@@ -394,7 +395,11 @@ class Adapter:
         del generation  # a mapping's id is never used again: it names the same unit as then
         found = self.table.by_id(mapping, request.target, request.lun)
         if self._transport is not None and self._transport.transfer_limit:
-            request = replace(request, transfer_limit=self._transport.transfer_limit)
+            request = replace(
+                request,
+                transfer_limit=self._transport.transfer_limit,
+                block_limit=self._transport.block_limit,
+            )
         task = asyncio.create_task(self._serve(request, found))
         self._held[request.token] = task
         # Not the task's own last act: one that is cancelled before it began has none.

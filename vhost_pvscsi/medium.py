@@ -176,19 +176,26 @@ class TapeStanding:
     marks: int
     blocks_written: int
     bytes_written: int
+    stored_written: int  #: bytes of them in the image: fewer, where they were compressed
     blocks_read: int
     bytes_read: int
+    stored_read: int
     marks_written: int
     read_errors: int
     write_errors: int
+    refused: int  #: commands that would have written a protected tape
 
 
 class TapeMedium(Medium):
-    """A tape in the engine."""
+    """A tape drive in the engine, and the tape in it."""
 
     @classmethod
-    def open(
-        cls,
+    def drive(cls) -> Self:
+        """Make a drive that is empty."""
+        return cls(_engine.Medium.tape_drive())
+
+    def insert(
+        self,
         fd: int,
         *,
         sidecar_fd: int | None,
@@ -196,24 +203,32 @@ class TapeMedium(Medium):
         capacity: int = UNLIMITED,
         warning: int = UNLIMITED,
         scratch_fd: int | None = None,
-    ) -> Self:
-        """Put an image into a drive, at its beginning; see `_engine.Medium.tape`.
+    ) -> None:
+        """Put an image into the drive, at its beginning; see `_engine.Medium.tape_insert`.
+
+        On a thread that may wait. What is set holds for the tape that is in the drive: see `set`.
 
         Raises:
             ConfigurationError: it is no tape image, or damaged.
             DeviceError: it cannot be read.
         """
         with _translated():
-            return cls(
-                _engine.Medium.tape(
-                    fd,
-                    sidecar_fd=sidecar_fd,
-                    read_only=read_only,
-                    capacity=capacity,
-                    warning=warning,
-                    scratch_fd=scratch_fd,
-                )
+            self.handle.tape_insert(
+                fd,
+                sidecar_fd=sidecar_fd,
+                read_only=read_only,
+                capacity=capacity,
+                warning=warning,
+                scratch_fd=scratch_fd,
             )
+
+    def remove(self) -> None:
+        """Make all stable, keep the index, and let go of the tape; on a thread that may wait.
+
+        Raises:
+            OSError: the host refused, with its errno; the tape stays.
+        """
+        self.handle.tape_remove()
 
     @property
     def loaded(self) -> TapeLoaded:
@@ -224,12 +239,16 @@ class TapeMedium(Medium):
         """How it stands, on a thread that may wait for the command in progress."""
         return TapeStanding(*self.handle.tape_standing())
 
-    def set(self, *, block_length: int, unbuffered: bool) -> None:
-        """Set the length of fixed blocks (0: none), and whether writes are stable when answered.
+    def set(self, *, block_length: int, unbuffered: bool, compress: bool) -> None:
+        """Set the length of fixed blocks (0: none), whether writes are stable when answered.
 
-        On a thread that may wait for the command in progress.
+        And whether blocks are compressed. On a thread that may wait for the command in progress.
         """
-        self.handle.tape_set(block_length, unbuffered)
+        self.handle.tape_set(block_length, unbuffered, compress)
+
+    def progress(self) -> tuple[int, int] | None:
+        """Operation code of a command that goes on behind its answer, and 65536ths of it."""
+        return self.handle.tape_progress()
 
     def rest(self) -> None:
         """Make all stable, keep the index, stand at the beginning; on a thread that may wait.
@@ -238,6 +257,17 @@ class TapeMedium(Medium):
             OSError: the host refused, with its errno.
         """
         self.handle.tape_rest()
+
+
+@dataclass(frozen=True, slots=True)
+class TapeBlock:
+    """A block of an image."""
+
+    offset: int  #: of its data
+    length: int
+    stored: int  #: its length in the image
+    bad: bool  #: it was read with errors, when the image was made
+    packed: bool  #: it is compressed
 
 
 class TapeImage:
@@ -255,14 +285,24 @@ class TapeImage:
         state = self._handle.state()
         self.objects, self.bytes, self.marks, self.torn_at, self.torn = state
 
-    def listed(self, first: int, limit: int) -> list[tuple[int, int, bool]]:
-        """What objects are: where its data is, how long it is (-1: a filemark), has it errors.
+    def listed(self, first: int, limit: int) -> list[TapeBlock | None]:
+        """What objects are; None is a filemark.
 
         Raises:
             DeviceError: it cannot be read.
         """
         with _translated():
-            return self._handle.objects(first, limit)
+            found = self._handle.objects(first, limit)
+        return [None if one is None else TapeBlock(*one) for one in found]
+
+    def unpack(self, block: TapeBlock) -> bytes | None:
+        """The data of a compressed block; None: it is damaged.
+
+        Raises:
+            DeviceError: it cannot be read.
+        """
+        with _translated():
+            return self._handle.unpack(block.offset, block.stored)
 
 
 @contextlib.contextmanager

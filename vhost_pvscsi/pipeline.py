@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from .devices.presentation import PLAIN, Presentation
 from .errors import MungerError
-from .munge import inquiry, operation_codes, protection, report_luns
+from .munge import block_lengths, inquiry, operation_codes, protection, report_luns
 from .munge.registry import REGISTRY, Registry
 from .scsi.request import Reply
 from .scsi.sense import INTERNAL_TARGET_FAILURE, check_condition
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .translation import Mapping
 
 #: Registered by being imported.
-OURS = (inquiry, operation_codes, protection, report_luns)
+OURS = (block_lengths, inquiry, operation_codes, protection, report_luns)
 
 log = logging.getLogger(__name__)
 

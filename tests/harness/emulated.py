@@ -31,31 +31,11 @@ class Switches:
         self.descriptor_sense = on
 
 
-class Rig:
-    """A disk with nexuses "a" and "b", who have heard what there was to hear."""
+class Asked:
+    """A unit with nexuses "a" and "b", who have heard what there was to hear."""
 
-    def __init__(self, memory=None, **geometry):
-        self.flushed = 0
-        self.flush_error = None
-        self.medium = Switches()
-        geometry = {"blocks": 0x2000, "write_cache_switchable": True} | geometry
-        self.disk = EmulatedDisk(
-            "disk.img",
-            IDENTITY,
-            DiskGeometry(**geometry),
-            self._execute,
-            medium=self.medium,
-            flush=self._flush,
-            memory=memory,
-        )
-
-    async def _execute(self, request):
-        raise AssertionError(request)
-
-    async def _flush(self):
-        self.flushed += 1
-        if self.flush_error:
-            raise self.flush_error
+    def __init__(self, unit):
+        self.unit = unit
 
     async def _keep(self, cause, shut):
         pass
@@ -63,12 +43,12 @@ class Rig:
     async def connected(self):
         for nexus in ("a", "b"):
             # A bound method is a new object each time.
-            await self.disk.connect(nexus, self._keep)
+            await self.unit.connect(nexus, self._keep)
             await self.ask("00", nexus=nexus)
         return self
 
     async def ask(self, cdb, data=b"", nexus="a"):
-        return await self.disk.execute(
+        return await self.unit.execute(
             Request(
                 nexus=nexus,
                 target=0,
@@ -95,3 +75,31 @@ class Rig:
 
     async def page(self, code, control=0):
         return (await self.data(f"1a 08 {control << 6 | code:02x} 00 ff 00"))[4:]
+
+
+class Rig(Asked):
+    """A disk so asked."""
+
+    def __init__(self, memory=None, **geometry):
+        self.flushed = 0
+        self.flush_error = None
+        self.medium = Switches()
+        geometry = {"blocks": 0x2000, "write_cache_switchable": True} | geometry
+        self.disk = EmulatedDisk(
+            "disk.img",
+            IDENTITY,
+            DiskGeometry(**geometry),
+            self._execute,
+            medium=self.medium,
+            flush=self._flush,
+            memory=memory,
+        )
+        super().__init__(self.disk)
+
+    async def _execute(self, request):
+        raise AssertionError(request)
+
+    async def _flush(self):
+        self.flushed += 1
+        if self.flush_error:
+            raise self.flush_error

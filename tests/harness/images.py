@@ -6,6 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from images import bacula as with_bacula
 from images import boot_disk as disk
 from images import build, qemu_device, qemus
 from images import scsi_host as forwarding_host
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 def guest() -> build.GuestImage:
     """Return the guest image, built first if it is not there."""
     return build.build(report=_report)
+
+
+def bacula_guest() -> build.GuestImage:
+    """Return that guest with Debian's Bacula in it, built first if it is not there."""
+    return with_bacula.make(report=_report)
 
 
 def boot_disk() -> disk.BootDisk:

@@ -22,6 +22,7 @@ PATIENCE = 300.0
 
 _DISK = "/run/disk.img"
 IMAGE, MEMORY, BAD, HANGING = 0, 1, 8, 9  #: Targets of LUNs, and what they are.
+TAPE, SMALL_TAPE = 10, 11
 BAD_BLOCK, SHORT_BLOCK, HUNG_BLOCK = 1000, 2000, 3000
 #: At both virtual hosts, of which the first is the Xen guest's.
 LUNS = {
@@ -31,15 +32,22 @@ LUNS = {
     f"fault=opcode=read:lba={SHORT_BLOCK}:short=512",
     HANGING: f"ram:9M,share=on,fault=opcode=read:lba={HUNG_BLOCK}:hang",
 }
+#: At the Xen guest's alone; the second holds less than is written to it.
+TAPES = {TAPE: "tape:/run/t.tap,create", SMALL_TAPE: "tape:/run/small.tap,create,capacity=1M"}
 
 
 class OuterDaemon:
     """One `vhost-pvscsi serve`; it ends with the outer guest."""
 
-    def __init__(self, host: OuterHost, luns: Mapping[int, str] = LUNS) -> None:
-        """Prepare one that has those LUNs at both of its virtual hosts: target = PDEV."""
+    def __init__(
+        self,
+        host: OuterHost,
+        luns: Mapping[int, str] = LUNS,
+        first_only: Mapping[int, str] = TAPES,
+    ) -> None:
+        """Prepare one: target = PDEV, at both of its virtual hosts or at the first alone."""
         self._host = host
-        self._luns = luns
+        self._luns = ({**luns, **first_only}, luns)
         self._process: OuterProcess | None = None
 
     def start(self) -> None:
@@ -49,7 +57,7 @@ class OuterDaemon:
         command = [str(program()), "serve", "--control", str(CONTROL)]
         for host, socket in enumerate(SOCKETS):
             command += ["--socket-path", f"{host}={socket}"]
-            for target, pdev in self._luns.items():
+            for target, pdev in self._luns[host].items():
                 command += ["--lun", f"{host}:0:{target}:0={pdev}"]
         self._process = self._host.start(command)
         self.wait_for(f"listening on {SOCKETS[-1]}")

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from vhost_pvscsi.__main__ import main, serve
+from vhost_pvscsi.cli.changer.command import CHANGER
 from vhost_pvscsi.cli.tape.command import TAPE
 from vhost_pvscsi.cli.verbs import VERBS
 
@@ -31,6 +32,8 @@ PROGRAMS = {
     **{f"vhost-pvscsi {verb.name}": (main, (verb.name,)) for verb in VERBS},
     "vhost-pvscsi tape": (main, ("tape",)),
     **{f"vhost-pvscsi tape {name}": (main, ("tape", name)) for name in TAPE.commands},
+    "vhost-pvscsi changer": (main, ("changer",)),
+    **{f"vhost-pvscsi changer {name}": (main, ("changer", name)) for name in CHANGER.commands},
 }
 
 

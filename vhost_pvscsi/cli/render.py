@@ -213,6 +213,26 @@ def _cell(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
+def changer(told: Mapping[str, Any]) -> str:
+    """Make the table of a changer's elements, and a line for what lies in none."""
+    rows = (
+        (
+            one["element"],
+            one["barcode"] or "-",
+            one["cartridge"] or "-",
+            one["source"] or "-",
+            one["vdev"] or "-",
+            one["problem"] or ("imported" if one["by-operator"] else ""),
+        )
+        for one in told["elements"]
+        if not one["element"].startswith("pick")
+    )
+    text = table(("element", "barcode", "cartridge", "from", "vir-hctl", ""), rows)
+    if told["shelf"]:
+        text += f"\non the shelf: {', '.join(told['shelf'])}"
+    return text
+
+
 #: Command -> how its answer is shown; those that answer nothing say nothing.
 SHOWN: dict[str, Callable[[Any], str]] = {
     "query-luns": scsi_list,
@@ -222,4 +242,7 @@ SHOWN: dict[str, Callable[[Any], str]] = {
     "query-lun-stats": lun_stats,
     "fault-list": anything,
     "query-mungers": mungers,
+    "query-changer": changer,
+    "changer-import": lambda told: f"it lies in {told['element']}",
+    "changer-export": lambda told: f"{told['cartridge']} lies on the shelf",
 }

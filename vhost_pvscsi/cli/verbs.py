@@ -34,8 +34,9 @@ _NEW = frozenset({"host-attach", "scsi-attach"})
 
 def _make(command: Command) -> click.Command:
     """Make the verb of a command out of its row."""
+    assert command.verb is not None  # of those that verbs are made of
     return click.Command(
-        command.verb,
+        command.verb.rpartition(" ")[2],
         callback=functools.partial(_run_command, command),
         params=[
             *(
@@ -154,9 +155,15 @@ _EVENTS = click.Command(
     context_settings=HELP_NAMES,
 )
 
-#: All of them, to be entered in the program's group.
+#: Those of a group, by its word.
+GROUPED: dict[str, list[click.Command]] = {}
+for _command in COMMANDS.values():
+    if _command.verb and " " in _command.verb:
+        GROUPED.setdefault(_command.verb.partition(" ")[0], []).append(_make(_command))
+
+#: All others, to be entered in the program's group.
 VERBS = (
-    *(_make(command) for command in COMMANDS.values() if command.verb),
+    *(_make(command) for command in COMMANDS.values() if command.verb and " " not in command.verb),
     _SHOW,
     _EVENTS,
     DEVICES,

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from vhost_pvscsi.errors import ConfigurationError
 
 from .parameter import (
+    CARTRIDGE,
+    ELEMENT,
     GROUP,
     HOST,
     MODE,
@@ -20,6 +22,7 @@ from .parameter import (
     QUEUES,
     RULES,
     SECONDS,
+    SOURCE,
     SWITCH,
     VDEV,
     Parameter,
@@ -43,7 +46,7 @@ class Command:
     details: str = ""  #: further sentences for the help of its verb
     returns: str = "nothing"
     query: bool = False  #: changes nothing: clients that may only read may ask it
-    verb: str | None = None  #: its word on the command line; None: there is none
+    verb: str | None = None  #: its word on the command line, or two: group, word; None: none
 
     def read(self, arguments: Mapping[str, object]) -> dict[str, object]:
         """Check what came as JSON; values by `Parameter.member`, all parameters there.
@@ -100,6 +103,10 @@ _TRANSIENT = Parameter(
     required=False,
     default=False,
 )
+_SOURCE = Parameter(
+    "source", SOURCE, "The cartridge: where it lies, or its barcode.", positional=True
+)
+_REACH = Parameter("force", SWITCH, "Even if a guest prevents it.", required=False, default=False)
 #: What can be said of a virtual host, beside its number; in a configuration file too.
 HOST_OPTIONS = (
     Parameter("socket-path", PATH, "Where its front-end connects, a UNIX socket."),
@@ -250,6 +257,60 @@ COMMANDS: Mapping[str, Command] = {
             " `write-latency` (commands by bucket; empty ones at the end are left out)",
             query=True,
             verb="lun-stats",
+        ),
+        Command(
+            "query-changer",
+            "Show what lies where in a changer.",
+            (_VDEV,),
+            returns="`elements`: list of `element` (its name), `address` (its element address),"
+            " `cartridge` (the file of what lies there), `barcode`, `source` (the slot that it was"
+            " last in), `by-operator` (whether it was imported), `vdev` (of a drive), `problem`"
+            " (why a drive cannot be used); `shelf`: the cartridges of its folder that lie in none",
+            query=True,
+            verb="changer status",
+        ),
+        Command(
+            "changer-import",
+            "Put a cartridge of a changer's folder into the changer.",
+            (
+                _VDEV,
+                Parameter(
+                    "cartridge",
+                    CARTRIDGE,
+                    "Its file in the folder, or its barcode; it lies in no element.",
+                    positional=True,
+                ),
+                Parameter(
+                    "element",
+                    ELEMENT,
+                    "Where to: the first empty element for import and export, if not said.",
+                    required=False,
+                ),
+                _REACH,
+            ),
+            "Guests are told that somebody has reached in.",
+            returns="`element`, where it lies",
+            verb="changer import",
+        ),
+        Command(
+            "changer-export",
+            "Take a cartridge out of a changer.",
+            (_VDEV, _SOURCE, _REACH),
+            "It lies in a slot or an element for import and export. Its file stays in the folder."
+            " Guests are told that somebody has reached in.",
+            returns="`cartridge`, its file",
+            verb="changer export",
+        ),
+        Command(
+            "changer-move",
+            "Move a cartridge in a changer.",
+            (
+                _VDEV,
+                _SOURCE,
+                Parameter("destination", ELEMENT, "Where to, an empty one.", positional=True),
+            ),
+            "A drive is loaded and unloaded as it is when a guest moves the cartridge.",
+            verb="changer move",
         ),
         Command(
             "query-mungers",

@@ -59,6 +59,12 @@ EVENTS: Mapping[str, Event] = {
             ("vdev", "pdev", "device"),
         ),
         Event(
+            "CARTRIDGE_MOVED",
+            "A changer, or a person at it, has moved a cartridge. `source` and `destination` are"
+            " elements, null: it came from outside, or went there. `by` is `guest` or `operator`.",
+            ("vdev", "cartridge", "barcode", "source", "destination", "by"),
+        ),
+        Event(
             "IO_ERROR",
             "The host could not carry out commands of a LUN: `count` of them since the last such"
             " event of that LUN, of which there is one a second at most. `opcode`, `command` and"

@@ -123,8 +123,9 @@ def _read_with(
     metavar="VDEV=PDEV[,OPTION...]",
     multiple=True,
     help="""Attach PDEV at the virtual address VDEV (host:channel:target:lun). Repeatable.
-    PDEV is an image file, a block device, tape:FILE, cd:FILE, ram:SIZE, null:SIZE, or a SCSI
-    device of the host: h:c:t:l, wwn:NAA, serial:TEXT, /dev/sgN, /dev/nstN, ... (docs/devices.md).
+    PDEV is an image file, a block device, tape:FILE (tape: is an empty drive), changer:DIR,
+    cd:FILE (cd: is an empty drive), ram:SIZE, null:SIZE, or a SCSI device of the host:
+    h:c:t:l, wwn:NAA, serial:TEXT, /dev/sgN, /dev/nstN, ... (docs/devices.md).
     Options: ro, block-size=512|1024|2048|4096, cache=none|writeback|writethrough|directsync,
     serial=TEXT, wwn=NAA, share=on (one unit at several addresses), lock=off,
     rotational=on, removable=on, vendor=TEXT, product=TEXT, revision=TEXT, hide=serial|wwn
@@ -134,7 +135,9 @@ def _read_with(
     on-loss=offline|remove (what becomes of the LUN when its device goes away),
     timeout=SECONDS (how long a forwarded command may take), reset=off|lun (what a reset by
     the guest does to a forwarded device), identity=host|own (whose names that has),
-    latency=TIME (of ram: and null:), capacity=SIZE and create=on (of tape:),
+    latency=TIME (of ram: and null:), capacity=SIZE, create=on and compression=on (of tape:),
+    slots=N, import-export=N, picks=N, drive=VDEV and capacity=SIZE (of changer:,
+    docs/changer.md),
     fault=RULE (a command that fails or hangs, for tests; repeatable), fault-file=PATH.
     A comma in a path is written twice.""",
 )

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from vhost_pvscsi.denials import Denial
+    from vhost_pvscsi.devices.changer.changer import MediumChanger
+    from vhost_pvscsi.devices.changer.state import Moved
     from vhost_pvscsi.devices.nonvolatile import StateDirectory
     from vhost_pvscsi.devices.pdev import LunSpec
     from vhost_pvscsi.devices.presentation import Presentation
@@ -59,19 +61,26 @@ class Inventory:
         on_front_end: Callable[[int, bool], None] = lambda _host, _came: None,
         on_denial: Callable[[Denial], None] = lambda _: None,
         on_failed: Callable[[Adapter, int], None] = lambda _adapter, _mapping: None,
-        on_medium: Callable[[Sequence[Address], TakesMedia], None] = lambda _at, _unit: None,
+        on_moved: Callable[[Address, Moved], None] = lambda _address, _moved: None,
+        on_medium: Callable[[Sequence[Address], TakesMedia, str], None] = lambda _at, _unit, _by: (
+            None
+        ),
     ) -> None:
         """Begin with none; `on_front_end` is told of a host's front-ends that come and go.
 
         `on_denial` is told of commands that the policy of a LUN has refused, `on_failed` of
-        mappings where the host's I/O has failed, `on_medium` of media that guests load and eject.
+        mappings where the host's I/O has failed, `on_moved` of cartridges that a changer has moved,
+        `on_medium` of media that guests load and eject.
         """
         self._engine = engine
         self._on_front_end = on_front_end
         self._on_denial = on_denial
         self._on_failed = on_failed
+        self._on_moved = on_moved
         self._on_medium = on_medium
-        self._units = Units(engine, state, self._reached_by, self._renew)
+        self._units = Units(
+            engine, state, self._reached_by, self._attached_at, self._tell_moved, self._renew
+        )
         self._hosts: dict[int, VirtualHost] = {}
         self._changing = asyncio.Lock()
 
@@ -270,6 +279,7 @@ class Inventory:
                 self._let_go(unit)
                 raise
             log.info("%s: attached %s", spec.address, spec.pdev)
+            await self._units.changers.settle()
 
     async def detach(self, address: Address, *, force: bool, patience: float) -> None:
         """Detach the LUN at an address; its commands may take `patience` seconds to end.
@@ -311,16 +321,18 @@ class Inventory:
 
     async def _remove(self, host: VirtualHost, address: Address, patience: float) -> None:
         unit = host.adapter.unit_at(address)
-        if not await host.adapter.detach(address, patience=patience):
-            # The kernel has guests' pages still, and our descriptor must not go to another file.
-            raise DeviceBusyError(
-                f"{address}: a command does not end; the LUN stays, offline",
-                hint="detach it again when its device answers",
-            )
-        self._let_go(unit)
+        async with self._units.changers.still(unit):
+            if not await host.adapter.detach(address, patience=patience):
+                # The kernel has guests' pages still, and our descriptor must not go to another
+                # file.
+                raise DeviceBusyError(
+                    f"{address}: a command does not end; the LUN stays, offline",
+                    hint="detach it again when its device answers",
+                )
+            self._let_go(unit)
 
-    def _medium_moved(self, unit: TakesMedia) -> None:
-        self._on_medium(self.places_of(unit), unit)
+    def _medium_moved(self, unit: TakesMedia, by: str) -> None:
+        self._on_medium(self.places_of(unit), unit, by)
 
     def _let_go(self, unit: AttachableUnit) -> None:
         if not any(self._peers(unit)):
@@ -333,6 +345,17 @@ class Inventory:
             for host in self._hosts.values()
             for mapping in host.adapter.table
             if mapping.unit is unit
+        )
+
+    def _tell_moved(self, changer: MediumChanger, moved: Moved) -> None:
+        for address in sorted(address for _, address in self._peers(changer))[:1]:
+            self._on_moved(address, moved)
+
+    def _attached_at(self, address: Address) -> tuple[LogicalUnit, Presentation] | None:
+        host = self._hosts.get(address.host)
+        mappings = host.adapter.table if host is not None else ()
+        return next(
+            ((one.unit, one.presentation) for one in mappings if one.address == address), None
         )
 
     def _reached_by(self, nexus: str) -> Iterator[tuple[LogicalUnit, Presentation]]:

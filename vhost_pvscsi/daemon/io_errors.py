@@ -14,7 +14,7 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
-from vhost_pvscsi.scsi.opcodes import MEDIUM_COMMANDS
+from vhost_pvscsi.scsi.opcodes import medium_command_name
 
 if TYPE_CHECKING:
     from vhost_pvscsi.adapter import Adapter
@@ -27,8 +27,6 @@ log = logging.getLogger(__name__)
 
 #: Between two events of a LUN, in seconds.
 PAUSE = 1.0
-
-_NAMES = {int(command.opcode): str(command) for command in MEDIUM_COMMANDS}
 
 
 class IoErrors:
@@ -53,8 +51,8 @@ class IoErrors:
         self._publish(*taken)
         asyncio.get_running_loop().call_later(self._pause, self._tell, adapter, mapping)
 
-    def _publish(self, address: Address, failures: Failures) -> None:
-        name = _NAMES.get(failures.opcode, f"{failures.opcode:02X}h")
+    def _publish(self, address: Address, failures: Failures, opcodes: frozenset[int]) -> None:
+        name = medium_command_name(failures.opcode, opcodes)
         number = failures.errno
         log.warning(
             "%s: %d commands failed on the host, the last one %s: %s",

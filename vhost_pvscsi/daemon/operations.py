@@ -7,12 +7,14 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from vhost_pvscsi.devices.changer.changer import MediumChanger
 from vhost_pvscsi.devices.emulated.disk import EmulatedDisk
 from vhost_pvscsi.devices.faults.parse import parse_rule
 from vhost_pvscsi.devices.media import TakesMedia
 from vhost_pvscsi.devices.optical.drive import EmulatedDrive
 from vhost_pvscsi.devices.pdev import split_commas, with_medium
 from vhost_pvscsi.devices.tape.tape import EmulatedTape
+from vhost_pvscsi.errors import ConfigurationError
 
 from .control.operator import Change, HostStatus, LunStatus, Size
 from .plan import Plan, of_options
@@ -37,11 +39,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: What operators call each emulated unit.
-_TYPES = {EmulatedDisk: "disk", EmulatedTape: "tape", EmulatedDrive: "cd"}
-
 #: What `Engine.counters` tells of a ring, in its order.
 _COUNTERS = ("reads", "writes", "others", "long-road", "bytes-read", "bytes-written", "bounced")
+
+
+#: What kinds of emulated units are called.
+_TYPES = {
+    EmulatedDisk: "disk",
+    EmulatedTape: "tape",
+    EmulatedDrive: "cd",
+    MediumChanger: "changer",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +209,19 @@ class Operations:
                 else:
                     yield _status(mapping, host.adapter)
 
+    def changer(self, address: Address) -> MediumChanger:
+        """The changer at an address.
+
+        Raises:
+            ConfigurationError: nothing is attached there, or something else.
+        """
+        unit = self._inventory.unit_at(address)
+        if isinstance(unit, MediumChanger):
+            return unit
+        raise ConfigurationError(
+            f"{address}: {unit.name} is no changer", hint="changer:DIR is one, its drives are not"
+        )
+
     async def set_faults(self, address: Address, rules: Sequence[str]) -> None:
         """Put fault rules in the place of those there are; none: lift them.
 
@@ -251,17 +272,18 @@ class Operations:
 def _status(mapping: Attached, adapter: Adapter) -> LunStatus:
     unit = mapping.unit
     shown = mapping.presentation
-    assert isinstance(unit, EmulatedDisk | EmulatedTape | EmulatedDrive)
+    assert isinstance(unit, EmulatedDisk | EmulatedTape | EmulatedDrive | MediumChanger)
     # Blocks of a tape have no number and no size of their own.
-    disk = None if isinstance(unit, EmulatedTape) else unit.geometry
+    disk = unit.geometry if isinstance(unit, EmulatedDisk | EmulatedDrive) else None
+    protected = not isinstance(unit, MediumChanger) and unit.geometry.read_only
     drive = unit if isinstance(unit, TakesMedia) else None
     return LunStatus(
         address=mapping.address,
         pdev=unit.name,
-        type=_TYPES[type(unit)],
+        type=next(word for kind, word in _TYPES.items() if isinstance(unit, kind)),
         blocks=disk.blocks if disk else 0,
         block_size=disk.block_size if disk else 0,
-        read_only=shown.protected or unit.geometry.read_only,
+        read_only=shown.protected or protected,
         serial=shown.serial or unit.identity.serial,
         naa=(shown.naa or unit.identity.naa).hex(),
         state="offline" if adapter.is_offline(mapping.id) else "running",

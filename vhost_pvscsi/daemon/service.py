@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vhost_pvscsi.denials import Denial
+    from vhost_pvscsi.devices.changer.state import Moved
     from vhost_pvscsi.devices.media import TakesMedia
     from vhost_pvscsi.identity import Address
 
@@ -83,11 +84,22 @@ class Service:
                     unsaid=denial.unsaid,
                 )
 
-            def tell_medium(places: Sequence[Address], unit: TakesMedia) -> None:
-                changes.medium_changed(places, unit, by="guest")
+            def tell_medium(places: Sequence[Address], unit: TakesMedia, by: str) -> None:
+                changes.medium_changed(places, unit, by=by)
+
+            def tell_moved(changer: Address, moved: Moved) -> None:
+                publisher.publish(
+                    "CARTRIDGE_MOVED",
+                    vdev=str(changer),
+                    cartridge=moved.cartridge,
+                    barcode=moved.barcode,
+                    source=moved.source,
+                    destination=moved.destination,
+                    by="guest" if moved.by_guest else "operator",
+                )
 
             failed = IoErrors(publisher).begin
-            inventory = Inventory(engine, state, tell, tell_denial, failed, tell_medium)
+            inventory = Inventory(engine, state, tell, tell_denial, failed, tell_moved, tell_medium)
             undo.callback(inventory.close)
             configured = options.configured(options.config)
             roster = Roster(configured, store, read_only=options.read_only)

@@ -19,6 +19,7 @@ from vhost_pvscsi.devices.pdev import Kind, LunSpec
 from vhost_pvscsi.errors import DeviceBusyError
 from vhost_pvscsi.medium import Medium
 
+from .changers import Changers
 from .drives import make_drive
 from .forwarding import Forwarded
 from .tapes import make_tape
@@ -27,13 +28,16 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+    from vhost_pvscsi.devices.changer.changer import MediumChanger
+    from vhost_pvscsi.devices.changer.state import Moved
     from vhost_pvscsi.devices.faults.rule import Rule
     from vhost_pvscsi.devices.nonvolatile import StateDirectory, UnitMemory
     from vhost_pvscsi.devices.opening import Backing
     from vhost_pvscsi.devices.presentation import Presentation
-    from vhost_pvscsi.devices.unit import AttachableUnit
+    from vhost_pvscsi.devices.unit import AttachableUnit, LogicalUnit
     from vhost_pvscsi.discovery.device import HostDevice
     from vhost_pvscsi.engine import Engine
+    from vhost_pvscsi.identity import Address
     from vhost_pvscsi.scsi.request import Reply, Request
 
 log = logging.getLogger(__name__)
@@ -77,12 +81,17 @@ class Units:
         engine: Engine,
         state: StateDirectory | None = None,
         neighbours: Neighbours = lambda _: (),
+        find: Callable[[Address], tuple[LogicalUnit, Presentation] | None] = lambda _: None,
+        on_moved: Callable[[MediumChanger, Moved], None] = lambda _unit, _moved: None,
         renew: Callable[[AttachableUnit], Awaitable[None]] = _nowhere,
     ) -> None:
         """Begin with none; `neighbours` finds the units that a nexus reaches.
 
-        `renew` tells the engine's maps that another medium is behind a unit.
+        `find` tells what is attached at an address, and how it is shown there, `on_moved` is told
+        of cartridges that changers have moved; `renew` tells the engine's maps that another medium
+        is behind a unit.
         """
+        self.changers = Changers(find, on_moved)
         self._renew = renew
         self._engine = engine
         self._neighbours = neighbours
@@ -167,6 +176,8 @@ class Units:
     def _make_unit(self, spec: LunSpec, held: contextlib.ExitStack) -> AttachableUnit:
         if spec.kind is Kind.TAPE:
             return make_tape(spec, self._engine, self._memory, held, _fault_rules(spec))
+        if spec.kind is Kind.CHANGER:
+            return self.changers.make(spec, self._memory, held, _fault_rules(spec))
         if spec.kind is Kind.CD:
             rules = _fault_rules(spec)
             return make_drive(spec, self._engine, self._renew, self._memory, held, rules)

@@ -8,8 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vhost_pvscsi.errors import ConfigurationError
+from vhost_pvscsi.errors import AddressError, ConfigurationError
+from vhost_pvscsi.identity import Address
+from vhost_pvscsi.scsi.medium_changer import ElementType
 
+from .changer.settings import count_of
 from .emulated.description import check_serial, parse_wwn
 from .faults.parse import parse_rule
 from .policy.policy import Policy, parse_allowed, parse_denied
@@ -23,6 +26,7 @@ from .presentation import (
     parse_hidden,
 )
 from .sizes import parse_size
+from .tape.description import parse_capacity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,9 +38,6 @@ if TYPE_CHECKING:
 BLOCK_SIZES = (512, 1024, 2048, 4096)
 
 _LATENCY_UNITS = {"us": 1, "ms": 1000, "s": 1_000_000}
-
-#: A tape has room for some blocks behind its warning.
-LEAST_CAPACITY = 256 << 10
 
 #: Longer than any guest's own timeout; a command is still held when that strikes.
 _MAX_LATENCY_US = 3600 * 1_000_000
@@ -91,8 +92,13 @@ class LunOptions:
     latency_us: int = 0
     rotational: bool = False
     removable: bool = False
-    capacity: int | None = None  #: of a tape, bytes of its image
+    capacity: int | None = None  #: of a tape, or each of a changer's: bytes of its image
+    slots: int | None = None  #: of a changer; None: as its folder says
+    import_export: int | None = None
+    picks: int | None = None
+    drives: tuple[Address, ...] = ()
     create: bool = False  #: an image that is not there is made
+    compression: bool = False  #: a tape's blocks are compressed until a guest has it else
     faults: tuple[Rule, ...] = ()
     fault_file: Path | None = None  #: of more rules, which come after
     vendor: str | None = None
@@ -251,14 +257,19 @@ def _wwn(name: str, text: str) -> str:
     return parse_wwn(text).hex()
 
 
-def _capacity(name: str, text: str) -> int:
-    size = parse_size(text, of=f"{name}={text}")
-    if size < LEAST_CAPACITY:
-        raise ConfigurationError(
-            f"{name}={text}: {text!r} is too little for a tape",
-            hint=f"{LEAST_CAPACITY >> 10}K at least, or leave it out: there is no end then",
-        )
-    return size
+def _count(kind: ElementType) -> Callable[[str, str], int]:
+    def parse(name: str, text: str) -> int:
+        number = re.fullmatch(r"[0-9]{1,9}", text, re.ASCII)
+        return count_of(kind, name, int(text) if number else text)
+
+    return parse
+
+
+def _drive(name: str, text: str) -> Address:
+    try:
+        return Address.parse(text)
+    except AddressError as error:
+        raise ConfigurationError(f"{name}={text}: {error}", hint=error.hint) from error
 
 
 def _text(width: int) -> Callable[[str, str], str]:
@@ -290,8 +301,13 @@ _OPTIONS: Mapping[str, tuple[str, Callable[[str, str], object]]] = {
     "latency": ("latency_us", _latency),
     "rotational": ("rotational", _switch),
     "removable": ("removable", _switch),
-    "capacity": ("capacity", _capacity),
+    "capacity": ("capacity", parse_capacity),
     "create": ("create", _switch),
+    "slots": ("slots", _count(ElementType.STORAGE)),
+    "import-export": ("import_export", _count(ElementType.IMPORT_EXPORT)),
+    "picks": ("picks", _count(ElementType.MEDIUM_TRANSPORT)),
+    "drive": ("drives", _drive),
+    "compression": ("compression", _switch),
     "fault": ("faults", _fault),
     "fault-file": ("fault_file", _fault_file),
     "vendor": ("vendor", _text(VENDOR_WIDTH)),
@@ -314,7 +330,7 @@ OPTION_NAMES = tuple(_OPTIONS)
 PATH_OPTIONS = frozenset({"fault-file"})
 
 #: Members whose option may be given several times; each is a tuple of all values.
-_REPEATABLE = frozenset({"faults", "denied", "allowed"})
+_REPEATABLE = frozenset({"faults", "denied", "allowed", "drives"})
 
 #: Members in which LUNs that share a unit may differ.
 _OF_ADDRESS = frozenset(

@@ -27,6 +27,7 @@ class Kind(enum.Enum):
     RAM = "ram"
     NULL = "null"
     TAPE = "tape"  #: a tape image
+    CHANGER = "changer"  #: a folder of them
     CD = "cd"  #: a drive, with a disc image or a block device in it, or empty
 
 
@@ -37,7 +38,7 @@ class LunSpec:
     address: Address
     pdev: str  #: as given, for messages
     kind: Kind
-    path: Path | None  #: of PATH and TAPE; of CD, unless it is empty
+    path: Path | None  #: of PATH, TAPE, CD and CHANGER; None: the drive is empty
     size: int | None  #: bytes, of RAM and NULL
     options: LunOptions = NO_OPTIONS
     device: DeviceName | None = None  #: of DEVICE
@@ -76,6 +77,10 @@ def parse_pdev(address: Address, text: str) -> LunSpec:
     _check_options_apply(spec, frozenset(word.partition("=")[0] for word in words))
     if spec.size is not None:
         check_size(pdev, spec.size, options.block_size)
+    if spec.kind is Kind.TAPE and spec.path is None and options.create:
+        raise ConfigurationError(
+            f"{pdev} is an empty drive: there is nothing to create", hint="tape:FILE,create"
+        )
     return spec
 
 
@@ -136,21 +141,18 @@ def _parse_source(pdev: str, *, forward: bool | None = None) -> _Source:
     for kind in (Kind.RAM, Kind.NULL):
         if colon and prefix == kind.value:
             return _Source(kind, size=parse_size(rest, of=pdev))
-    if colon and prefix == Kind.CD.value:
-        if "\0" in rest:
-            raise ConfigurationError(
-                f"PDEV {pdev!r} names nothing", hint="cd:FILE, or cd: for an empty drive"
-            )
-        return _Source(Kind.CD, path=Path(rest) if rest else None)
-    tape = bool(colon) and prefix == Kind.TAPE.value
-    if not (rest if tape else pdev) or "\0" in pdev:
+    changer = bool(colon) and prefix == Kind.CHANGER.value
+    if not (rest if changer else pdev) or "\0" in pdev:
         raise ConfigurationError(
             f"PDEV {pdev!r} names nothing",
-            hint="an image file, a block device, a SCSI device of the host, tape:FILE, cd:FILE, "
-            "ram:SIZE or null:SIZE",
+            hint="an image file, a block device, a SCSI device of the host, tape:FILE, changer:DIR,"
+            " cd:FILE, ram:SIZE or null:SIZE",
         )
-    if tape:
-        return _Source(Kind.TAPE, path=Path(rest))
+    for kind in (Kind.TAPE, Kind.CD):
+        if colon and prefix == kind.value:
+            return _Source(kind, path=Path(rest) if rest else None)
+    if changer:
+        return _Source(Kind.CHANGER, path=Path(rest))
     name = match_name(pdev)
     if forward is None:
         forward = name is not None
@@ -183,7 +185,7 @@ def check_size(pdev: str, size: int, block_size: int) -> None:
 
 
 #: What a path follows.
-_PREFIXED = frozenset({Kind.TAPE, Kind.CD})
+_PREFIXED = frozenset({Kind.TAPE, Kind.CD, Kind.CHANGER})
 _DISKS = frozenset({Kind.PATH, Kind.RAM, Kind.NULL})
 
 #: Options that mean something for some kinds only: those, and what they are called.
@@ -200,15 +202,20 @@ _ONLY_FOR = {
     "reset": (frozenset({Kind.DEVICE}), "SCSI devices that are forwarded"),
     "identity": (frozenset({Kind.DEVICE}), "SCSI devices that are forwarded"),
     "share": (
-        _DISKS | {Kind.TAPE},
-        "emulated disks and tapes: guests of one device cannot be kept apart yet",
+        _DISKS | {Kind.TAPE, Kind.CHANGER},
+        "emulated disks, tapes and changers: guests of one device cannot be kept apart yet",
     ),
     "block-size": (_DISKS, "emulated disks, a forwarded device has its own"),
     "rotational": (_DISKS, "emulated disks"),
     "removable": (_DISKS, "emulated disks"),
-    "max-transfer": (_DISKS | {Kind.DEVICE}, "disks"),
-    "capacity": (frozenset({Kind.TAPE}), "tape:"),
+    "max-transfer": (_DISKS | {Kind.DEVICE, Kind.TAPE}, "disks and tapes"),
+    "capacity": (frozenset({Kind.TAPE, Kind.CHANGER}), "tape: and changer:"),
     "create": (frozenset({Kind.TAPE}), "tape:"),
+    "compression": (frozenset({Kind.TAPE}), "tape:"),
+    "slots": (frozenset({Kind.CHANGER}), "changer:"),
+    "import-export": (frozenset({Kind.CHANGER}), "changer:"),
+    "picks": (frozenset({Kind.CHANGER}), "changer:"),
+    "drive": (frozenset({Kind.CHANGER}), "changer:"),
 }
 
 

@@ -45,7 +45,7 @@ def report_luns(cdb: Cdb, present: tuple[int, ...]) -> Reply:
     return Reply(data=luns.lun_list(present, selection)[: cdb["allocation_length"]])
 
 
-def request_sense(cdb: Cdb, code: SenseCode) -> Reply:
+def request_sense(cdb: Cdb, code: SenseCode, *, progress: int | None = None) -> Reply:
     """Answer REQUEST SENSE in the format that is asked for (SPC-5, "REQUEST SENSE command")."""
     build = sense.descriptor if cdb["desc"] else sense.fixed
-    return Reply(data=build(code)[: cdb["allocation_length"]])
+    return Reply(data=build(code, progress=progress)[: cdb["allocation_length"]])

@@ -129,7 +129,9 @@ class Layer:
 
 
 #: What names a request, and who sent it: the engine's and the task set's.
-_identity = attrgetter("nexus", "target", "lun", "tag", "attribute", "token", "transfer_limit")
+_identity = attrgetter(
+    "nexus", "target", "lun", "tag", "attribute", "token", "transfer_limit", "block_limit"
+)
 
 
 def _check_request(munger: Munger, made: Request, was: Request) -> None:

@@ -70,6 +70,7 @@ class SequentialOpcode(enum.IntEnum):
     WRITE_6 = 0x0A
     WRITE_FILEMARKS_6 = 0x10
     SPACE_6 = 0x11
+    VERIFY_6 = 0x13
     ERASE_6 = 0x19
     LOAD_UNLOAD = 0x1B
     LOCATE_10 = 0x2B
@@ -78,6 +79,17 @@ class SequentialOpcode(enum.IntEnum):
     SPACE_16 = 0x91
     LOCATE_16 = 0x92
     ERASE_16 = 0x93
+
+
+class ChangerOpcode(enum.IntEnum):
+    """Operation codes of medium changers alone, or that mean something else there (SMC-3)."""
+
+    INITIALIZE_ELEMENT_STATUS = 0x07
+    POSITION_TO_ELEMENT = 0x2B
+    INITIALIZE_ELEMENT_STATUS_WITH_RANGE = 0x37
+    MOVE_MEDIUM = 0xA5
+    EXCHANGE_MEDIUM = 0xA6
+    READ_ELEMENT_STATUS = 0xB8
 
 
 class MultimediaOpcode(enum.IntEnum):

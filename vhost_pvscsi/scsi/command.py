@@ -13,7 +13,7 @@ from .sense import INVALID_OPERATION_CODE, check_condition, invalid_field
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from .codes import MultimediaOpcode, Opcode, SequentialOpcode
+    from .codes import ChangerOpcode, MultimediaOpcode, Opcode, SequentialOpcode
     from .request import Reply
 
 
@@ -52,7 +52,7 @@ _BARRIERS = {Access.OTHER: Barrier.NONE, Access.READ: Barrier.READ}
 class Command:
     """One command: its code, its CDB and its class."""
 
-    opcode: Opcode | SequentialOpcode | MultimediaOpcode
+    opcode: Opcode | SequentialOpcode | ChangerOpcode | MultimediaOpcode
     name: str
     source: str  #: the standard that defines it
     length: int
@@ -122,7 +122,7 @@ def layout(**fields: tuple[int, int, int]) -> Mapping[str, Field]:
 
 
 def row(
-    opcode: Opcode | SequentialOpcode | MultimediaOpcode,
+    opcode: Opcode | SequentialOpcode | ChangerOpcode | MultimediaOpcode,
     name: str,
     source: str,
     length: int,

@@ -34,6 +34,9 @@ class ModePage(enum.IntEnum):
     DEVICE_CONFIGURATION = 0x10
     MEDIUM_PARTITION = 0x11
     INFORMATIONAL_EXCEPTIONS = 0x1C
+    ELEMENT_ADDRESS_ASSIGNMENT = 0x1D
+    TRANSPORT_GEOMETRY = 0x1E
+    DEVICE_CAPABILITIES = 0x1F
     CAPABILITIES = 0x2A
     ALL = 0x3F
 
@@ -72,6 +75,8 @@ class Bit:
 
 #: Caching page: WCE. A write is stable only after SYNCHRONIZE CACHE or with FUA.
 WRITE_CACHE_ENABLE = Bit(2, 2)
+#: Data compression page: DCE. Blocks are compressed.
+DATA_COMPRESSION_ENABLE = Bit(2, 7)
 #: Control page: D_SENSE. Sense data comes in descriptor format.
 DESCRIPTOR_SENSE = Bit(2, 2)
 

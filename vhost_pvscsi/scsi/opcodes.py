@@ -10,12 +10,20 @@ from typing import TYPE_CHECKING
 
 from .codes import Opcode
 from .command import Access, Command
-from .rows import blocks, copying, multimedia, primary, reservations, sequential
+from .rows import (
+    blocks,
+    copying,
+    medium_changer,
+    multimedia,
+    primary,
+    reservations,
+    sequential,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .codes import MultimediaOpcode, SequentialOpcode
+    from .codes import ChangerOpcode, MultimediaOpcode, SequentialOpcode
 
 
 def _ordered(rows: Iterable[Command]) -> tuple[Command, ...]:
@@ -29,6 +37,8 @@ TABLE: tuple[Command, ...] = _ordered(
 #: Every command that a tape of ours answers. One operation code may mean one thing here and another
 #: there.
 SEQUENTIAL: tuple[Command, ...] = _ordered((*primary.ROWS, *sequential.ROWS, *reservations.ROWS))
+#: Every command that a changer of ours answers.
+CHANGER: tuple[Command, ...] = _ordered((*primary.ROWS, *medium_changer.ROWS, *reservations.ROWS))
 
 #: By MMC-6 these two codes are SEND KEY and REPORT KEY, which a drive without keys does not have.
 _NOT_MULTIMEDIA = frozenset({Opcode.MAINTENANCE_IN, Opcode.MAINTENANCE_OUT})
@@ -58,6 +68,14 @@ DISC_OPCODES: frozenset[int] = frozenset(
 _BY_KEY = {command.key: command for command in TABLE}
 _SEQUENTIAL_BY_KEY = {command.key: command for command in SEQUENTIAL}
 _MULTIMEDIA_BY_KEY = {command.key: command for command in MULTIMEDIA}
+_CHANGER_BY_KEY = {command.key: command for command in CHANGER}
+
+
+def medium_command_name(opcode: int, opcodes: frozenset[int]) -> str:
+    """What a medium's command is called, by the medium's operation codes; else its number."""
+    table = {TAPE_OPCODES: SEQUENTIAL, DISC_OPCODES: MULTIMEDIA}.get(opcodes, TABLE)
+    known = (c for c in table if c.opcode == opcode and c.access is not Access.OTHER)
+    return next((str(c) for c in known), f"{opcode:02X}h")
 
 
 def command(opcode: Opcode, service_action: int | None = None) -> Command:
@@ -73,3 +91,8 @@ def tape_command(opcode: Opcode | SequentialOpcode, service_action: int | None =
 def disc_command(opcode: Opcode | MultimediaOpcode, service_action: int | None = None) -> Command:
     """The row of a command of CD and DVD drives; KeyError where it has none."""
     return _MULTIMEDIA_BY_KEY[opcode, service_action]
+
+
+def changer_command(opcode: Opcode | ChangerOpcode, service_action: int | None = None) -> Command:
+    """The row of a command of changers; KeyError where it has none."""
+    return _CHANGER_BY_KEY[opcode, service_action]

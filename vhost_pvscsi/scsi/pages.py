@@ -41,7 +41,8 @@ NO_UNIT = Qualifier.NOT_SUPPORTED << 5 | DeviceType.NONE
 
 VERSION_SPC_5 = 0x07
 #: Version descriptors, no version claimed (SPC-5, annex "Version descriptor values").
-SAM_5, SPC_5, SBC_4, SSC_5, MMC_6 = 0x00A0, 0x05C0, 0x0600, 0x05A0, 0x04E0
+SAM_5, SPC_5, SBC_4 = 0x00A0, 0x05C0, 0x0600
+SSC_5, SMC_3, MMC_6 = 0x05A0, 0x0480, 0x04E0
 
 
 class Vpd(enum.IntEnum):

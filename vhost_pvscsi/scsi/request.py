@@ -60,6 +60,8 @@ class Request:
     token: int = 0  #: the engine's handle of the request, 0 for one that no ring holds
     #: Bytes in one command that a driver of such rings surely gets through, 0: no limit.
     transfer_limit: int = 0
+    #: Bytes in one command that such a ring can carry at all, 0: no limit.
+    block_limit: int = 0
 
     @property
     def opcode(self) -> int:

@@ -40,13 +40,19 @@ class SenseCode:
 
 
 NO_ADDITIONAL_SENSE = SenseCode(SenseKey.NO_SENSE, 0x00, 0x00)
+ERASE_IN_PROGRESS = SenseCode(SenseKey.NO_SENSE, 0x00, 0x18)
+LOCATE_IN_PROGRESS = SenseCode(SenseKey.NO_SENSE, 0x00, 0x19)
+REWIND_IN_PROGRESS = SenseCode(SenseKey.NO_SENSE, 0x00, 0x1A)
+VERIFY_IN_PROGRESS = SenseCode(SenseKey.NO_SENSE, 0x00, 0x1C)
 INITIALIZING_COMMAND_REQUIRED = SenseCode(SenseKey.NOT_READY, 0x04, 0x02)
+NOT_READY_OPERATION_IN_PROGRESS = SenseCode(SenseKey.NOT_READY, 0x04, 0x07)
 OFFLINE = SenseCode(SenseKey.NOT_READY, 0x04, 0x12)
 MEDIUM_NOT_PRESENT = SenseCode(SenseKey.NOT_READY, 0x3A, 0x00)
 MEDIUM_NOT_PRESENT_TRAY_CLOSED = SenseCode(SenseKey.NOT_READY, 0x3A, 0x01)
 MEDIUM_NOT_PRESENT_TRAY_OPEN = SenseCode(SenseKey.NOT_READY, 0x3A, 0x02)
 WRITE_ERROR = SenseCode(SenseKey.MEDIUM_ERROR, 0x0C, 0x00)
 UNRECOVERED_READ_ERROR = SenseCode(SenseKey.MEDIUM_ERROR, 0x11, 0x00)
+MEDIA_LOAD_OR_EJECT_FAILED = SenseCode(SenseKey.HARDWARE_ERROR, 0x53, 0x00)
 LOGICAL_UNIT_FAILURE = SenseCode(SenseKey.HARDWARE_ERROR, 0x3E, 0x01)
 INTERNAL_TARGET_FAILURE = SenseCode(SenseKey.HARDWARE_ERROR, 0x44, 0x00)
 
@@ -65,9 +71,15 @@ UNSUPPORTED_SEGMENT_DESCRIPTOR_TYPE_CODE = SenseCode(SenseKey.ILLEGAL_REQUEST, 0
 INLINE_DATA_LENGTH_EXCEEDED = SenseCode(SenseKey.ILLEGAL_REQUEST, 0x26, 0x0B)
 INCOMPATIBLE_FORMAT = SenseCode(SenseKey.ILLEGAL_REQUEST, 0x30, 0x02)
 SAVING_PARAMETERS_NOT_SUPPORTED = SenseCode(SenseKey.ILLEGAL_REQUEST, 0x39, 0x00)
+INVALID_ELEMENT_ADDRESS = SenseCode(SenseKey.ILLEGAL_REQUEST, 0x21, 0x01)
+MEDIUM_DESTINATION_ELEMENT_FULL = SenseCode(SenseKey.ILLEGAL_REQUEST, 0x3B, 0x0D)
+MEDIUM_SOURCE_ELEMENT_EMPTY = SenseCode(SenseKey.ILLEGAL_REQUEST, 0x3B, 0x0E)
+DATA_TRANSFER_DEVICE_REMOVED = SenseCode(SenseKey.ILLEGAL_REQUEST, 0x3B, 0x1A)
+AUXILIARY_MEMORY_OUT_OF_SPACE = SenseCode(SenseKey.ILLEGAL_REQUEST, 0x55, 0x06)
 MEDIUM_REMOVAL_PREVENTED = SenseCode(SenseKey.ILLEGAL_REQUEST, 0x53, 0x02)
 
 MEDIUM_MAY_HAVE_CHANGED = SenseCode(SenseKey.UNIT_ATTENTION, 0x28, 0x00)
+IMPORT_OR_EXPORT_ELEMENT_ACCESSED = SenseCode(SenseKey.UNIT_ATTENTION, 0x28, 0x01)
 POWER_ON_OR_RESET = SenseCode(SenseKey.UNIT_ATTENTION, 0x29, 0x00)
 POWER_ON = SenseCode(SenseKey.UNIT_ATTENTION, 0x29, 0x01)
 SCSI_BUS_RESET = SenseCode(SenseKey.UNIT_ATTENTION, 0x29, 0x02)
@@ -121,7 +133,11 @@ FIXED_LENGTH = 18
 
 
 def fixed(
-    code: SenseCode, *, information: int | None = None, pointer: FieldPointer | None = None
+    code: SenseCode,
+    *,
+    information: int | None = None,
+    pointer: FieldPointer | None = None,
+    progress: int | None = None,
 ) -> bytes:
     """Build fixed format sense data, 18 bytes (SPC-5 4.4.3).
 
@@ -136,28 +152,43 @@ def fixed(
         10,  # additional sense length: bytes after this one
         code.asc,
         code.ascq,
-        pointer.pack() if pointer else bytes(3),
+        _specific(pointer, progress),
     )
 
 
+def _specific(pointer: FieldPointer | None, progress: int | None) -> bytes:
+    """Sense key specific data: a field pointer, or 65536ths that are done (SPC-5 4.4.2.4)."""
+    if progress is not None:
+        return struct.pack(">BH", 0x80, progress)
+    return pointer.pack() if pointer else bytes(3)
+
+
 def descriptor(
-    code: SenseCode, *, information: int | None = None, pointer: FieldPointer | None = None
+    code: SenseCode,
+    *,
+    information: int | None = None,
+    pointer: FieldPointer | None = None,
+    progress: int | None = None,
 ) -> bytes:
     """Build descriptor format sense data (SPC-5 4.4.2)."""
     descriptors = b""
     if information is not None:
         descriptors += struct.pack(">BBBxQ", 0x00, 0x0A, 0x80, information)
-    if pointer is not None:
-        descriptors += struct.pack(">BBxx3sx", 0x02, 0x06, pointer.pack())
+    if pointer is not None or progress is not None:
+        descriptors += struct.pack(">BBxx3sx", 0x02, 0x06, _specific(pointer, progress))
     head = struct.pack(">BBBBxxxB", 0x72, code.key, code.asc, code.ascq, len(descriptors))
     return head + descriptors
 
 
 def check_condition(
-    code: SenseCode, *, information: int | None = None, pointer: FieldPointer | None = None
+    code: SenseCode,
+    *,
+    information: int | None = None,
+    pointer: FieldPointer | None = None,
+    progress: int | None = None,
 ) -> Reply:
     """Answer CHECK CONDITION with that sense, in fixed format (D_SENSE is 0)."""
-    sense = fixed(code, information=information, pointer=pointer)
+    sense = fixed(code, information=information, pointer=pointer, progress=progress)
     return Reply(status=Status.CHECK_CONDITION, sense=sense)
 
 
@@ -179,10 +210,12 @@ def in_descriptor_format(sense: bytes) -> bytes:
         return sense
     code = SenseCode(SenseKey(sense[2] & 0x0F), sense[12], sense[13])
     information = int.from_bytes(sense[3:7], "big") if sense[0] & 0x80 else None
-    pointer = None
-    if sense[15] & 0x80:
+    pointer = progress = None
+    if sense[15] & 0x80 and code.key is not SenseKey.ILLEGAL_REQUEST:
+        progress = int.from_bytes(sense[16:18], "big")
+    elif sense[15] & 0x80:
         bit = sense[15] & 0x07 if sense[15] & 0x08 else None
         pointer = FieldPointer(
             int.from_bytes(sense[16:18], "big"), bit, in_cdb=bool(sense[15] & 0x40)
         )
-    return descriptor(code, information=information, pointer=pointer)
+    return descriptor(code, information=information, pointer=pointer, progress=progress)

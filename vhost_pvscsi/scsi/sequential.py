@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from .log import LogParameter
-from .mode import ModePage, PageDefinition, page
+from .mode import DATA_COMPRESSION_ENABLE, Bit, ModePage, PageDefinition, page, page_key
 from .pages import text_field
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .mode import PageKey
 
 #: A density code of our own: what the image is, no cartridge has (SSC-5: 80h to FFh are vendors').
 DENSITY = 0x80
@@ -19,6 +25,14 @@ _BUFFERED_SHIFT, _BUFFERED_MASK, _SPEED_MASK = 4, 0x07, 0x0F
 
 #: Most filemarks, bytes of blocks: what a 24-bit field can say.
 MOST_24 = 0xFFFFFF
+
+_COMPRESSION: PageKey = (ModePage.DATA_COMPRESSION, 0)
+_DEVICE: PageKey = (ModePage.DEVICE_CONFIGURATION, 0)
+#: The low byte of COMPRESSION ALGORITHM; SELECT DATA COMPRESSION ALGORITHM.
+_ALGORITHM_AT, _SELECTED_AT = 7, 14
+#: Algorithms (SSC-5, "Compression algorithm identifiers"): the default one; FFh, one that is not
+#: registered, as zstd is not.
+_DEFAULT_ALGORITHM, _ALGORITHM = 0x01, 0xFF
 
 #: TapeAlert flags (SSC-5 8.2.3).
 TAPE_ALERTS = 64
@@ -64,22 +78,66 @@ def error_recovery() -> PageDefinition:
     return PageDefinition(page(ModePage.ERROR_RECOVERY, bytes(10)))
 
 
-def data_compression() -> PageDefinition:
-    """Define the data compression page (SSC-5, 0Fh): DCC 0, there is none."""
-    return PageDefinition(page(ModePage.DATA_COMPRESSION, bytes(14)))
+def data_compression(*, enabled: bool) -> PageDefinition:
+    """Define the data compression page (SSC-5, 0Fh): DCC and DDE, there is one algorithm.
+
+    DCE can be changed. So can the low byte of COMPRESSION ALGORITHM, which Linux's st sets to 0 when
+    it turns compression off, and back.
+    """
+    body = bytearray(14)
+    body[0] = 0xC0 if enabled else 0x40
+    body[1] = 0x80
+    body[5] = body[9] = _ALGORITHM
+    algorithm = tuple(Bit(_ALGORITHM_AT, bit) for bit in range(8))
+    return PageDefinition(
+        page(ModePage.DATA_COMPRESSION, bytes(body)), (DATA_COMPRESSION_ENABLE, *algorithm)
+    )
 
 
-def device_configuration() -> PageDefinition:
+def compresses(pages: Mapping[PageKey, bytes]) -> bool:
+    """Whether DCE is set."""
+    return DATA_COMPRESSION_ENABLE.read(pages[_COMPRESSION])
+
+
+def wrong_algorithm(page: bytes) -> bool:
+    """Whether a page asks to compress by an algorithm that is not here."""
+    asked = page_key(page) == _COMPRESSION and len(page) > _ALGORITHM_AT
+    return asked and page[_ALGORITHM_AT] not in {0, _DEFAULT_ALGORITHM, _ALGORITHM}
+
+
+def agreeing(
+    before: Mapping[PageKey, bytes], after: Mapping[PageKey, bytes]
+) -> dict[PageKey, bytes]:
+    """Make both pages that speak of compression say the same (SSC-5, 0Fh and 10h).
+
+    SELECT DATA COMPRESSION ALGORITHM of the device configuration page is DCE once more; what was
+    changed decides.
+    """
+    compression, device = bytearray(after[_COMPRESSION]), bytearray(after[_DEVICE])
+    on = compresses(after)
+    selected = bool(device[_SELECTED_AT])
+    if on == compresses(before) and selected != bool(before[_DEVICE][_SELECTED_AT]):
+        on = selected
+    compression[2] = compression[2] & 0x7F | on << 7
+    device[_SELECTED_AT] = on
+    if on:
+        # "No algorithm" and "the default one" are this one.
+        compression[_ALGORITHM_AT] = _ALGORITHM
+    return {**after, _COMPRESSION: bytes(compression), _DEVICE: bytes(device)}
+
+
+def device_configuration(*, compressing: bool) -> PageDefinition:
     """Define the device configuration page (SSC-5, 10h).
 
     LOIS: objects have identifiers. EEG: the end of data follows what was written last. REWIND ON
-    RESET 10b: a reset moves nothing.
+    RESET 10b: a reset moves nothing. SELECT DATA COMPRESSION ALGORITHM can be changed.
     """
     body = bytearray(14)
     body[6] = 0x40
     body[8] = 0x10
+    body[12] = compressing
     body[13] = 0x10
-    return PageDefinition(page(ModePage.DEVICE_CONFIGURATION, bytes(body)))
+    return PageDefinition(page(ModePage.DEVICE_CONFIGURATION, bytes(body)), (Bit(_SELECTED_AT, 0),))
 
 
 def device_configuration_extension() -> PageDefinition:
@@ -100,6 +158,15 @@ def capabilities() -> bytes:
 def block_limits(longest: int, shortest: int) -> bytes:
     """Build READ BLOCK LIMITS data (SSC-5, that command): any number of bytes in between."""
     return struct.pack(">IH", longest, shortest)
+
+
+def limit_blocks(data: bytes, longest: int) -> bytes:
+    """Lower MAXIMUM BLOCK LENGTH LIMIT of READ BLOCK LIMITS data; 0 there is no limit."""
+    if len(data) < 4:
+        return data
+    said = int.from_bytes(data[1:4], "big")
+    most = min(longest, said or MOST_24)
+    return data[:1] + most.to_bytes(3, "big") + data[4:]
 
 
 def density_support(*, writable: bool, megabytes: int) -> bytes:

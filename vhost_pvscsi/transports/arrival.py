@@ -54,6 +54,11 @@ class Arrival:
         return self._known.transfer_limit if self._known else 0
 
     @property
+    def block_limit(self) -> int:
+        """Bytes in one command that its ring can carry at all, 0: no limit."""
+        return self._known.block_limit if self._known else 0
+
+    @property
     def leaving(self) -> bool:
         """Whether `run` is about to return: the front-end has left, or was told to."""
         if self._known is not None:

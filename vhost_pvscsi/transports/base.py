@@ -79,6 +79,10 @@ class Transport(Protocol):
     def transfer_limit(self) -> int:
         """Bytes in one command that its guests' drivers surely get through, 0: no limit."""
 
+    @property
+    def block_limit(self) -> int:
+        """Bytes in one command that its ring can carry at all, 0: no limit."""
+
     async def run(self) -> str:
         """Serve the front-end until it leaves; the reason, in one line, for the log.
 

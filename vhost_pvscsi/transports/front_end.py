@@ -50,6 +50,8 @@ class ConnectedFrontEnd:
 
     #: Bytes in one command that drivers of such rings surely get through, 0: no limit.
     transfer_limit: ClassVar[int] = 0
+    #: Bytes in one command that such rings can carry at all, 0: no limit.
+    block_limit: ClassVar[int] = 0
 
     @property
     def session_id(self) -> int:

@@ -1,6 +1,7 @@
 //! `Medium`: a disk's blocks, made by Python.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use vhost_pvscsi_core::optical;
 use vhost_pvscsi_core::tape;
 use vhost_pvscsi_core::tape::drive::Drive;
 use vhost_pvscsi_core::tape::image::Image;
+use vhost_pvscsi_core::tape::scan::{Block, Form};
 
 use crate::error::to_python;
 
@@ -72,8 +74,14 @@ impl PyMedium {
     }
 
     #[staticmethod]
+    fn tape_drive() -> Self {
+        PyMedium(Arc::new(Medium::tape(Drive::empty())))
+    }
+
     #[pyo3(signature = (fd, *, sidecar_fd, read_only, capacity, warning, scratch_fd=None))]
-    fn tape(
+    #[allow(clippy::too_many_arguments)]
+    fn tape_insert(
+        &self,
         py: Python<'_>,
         fd: i32,
         sidecar_fd: Option<i32>,
@@ -81,10 +89,18 @@ impl PyMedium {
         capacity: u64,
         warning: u64,
         scratch_fd: Option<i32>,
-    ) -> PyResult<Self> {
-        py.detach(|| Image::open(fd, sidecar_fd, read_only, scratch_fd))
-            .map(|image| PyMedium(Arc::new(Medium::tape(Drive::new(image, capacity, warning)))))
-            .map_err(to_python)
+    ) -> PyResult<()> {
+        let drive = self.drive()?;
+        py.detach(|| {
+            Image::open(fd, sidecar_fd, read_only, scratch_fd)
+                .map(|image| drive.insert(image, capacity, warning))
+        })
+        .map_err(to_python)
+    }
+
+    fn tape_remove(&self, py: Python<'_>) -> PyResult<()> {
+        let drive = self.drive()?;
+        py.detach(|| drive.remove()).map_err(to_python)
     }
 
     #[staticmethod]
@@ -97,7 +113,7 @@ impl PyMedium {
         Ok((loaded.torn_at, loaded.torn, loaded.scanned))
     }
 
-    fn tape_standing(&self, py: Python<'_>) -> PyResult<[u64; 13]> {
+    fn tape_standing(&self, py: Python<'_>) -> PyResult<[u64; 16]> {
         let drive = self.drive()?;
         let at = py.detach(|| drive.standing());
         let carried = at.carried;
@@ -110,18 +126,31 @@ impl PyMedium {
             at.marks,
             carried.blocks_written,
             carried.bytes_written,
+            carried.stored_written,
             carried.blocks_read,
             carried.bytes_read,
+            carried.stored_read,
             carried.marks_written,
             carried.read_errors,
             carried.write_errors,
+            carried.refused,
         ])
     }
 
-    fn tape_set(&self, py: Python<'_>, block_length: u32, unbuffered: bool) -> PyResult<()> {
+    fn tape_set(
+        &self,
+        py: Python<'_>,
+        block_length: u32,
+        unbuffered: bool,
+        compress: bool,
+    ) -> PyResult<()> {
         let drive = self.drive()?;
-        py.detach(|| drive.set(block_length, unbuffered));
+        py.detach(|| drive.set(block_length, unbuffered, compress));
         Ok(())
+    }
+
+    fn tape_progress(&self) -> PyResult<Option<(u8, u16)>> {
+        Ok(self.drive()?.progress.now())
     }
 
     fn tape_rest(&self, py: Python<'_>) -> PyResult<()> {
@@ -193,6 +222,13 @@ fn listed(rows: &[Row]) -> HashMap<u8, (bool, &'static [u8])> {
     rows.iter().map(|row| (row.opcode, (row.access != Access::Read, row.usage))).collect()
 }
 
+/// A block: where its data is, its length, its length in the image, bad, compressed.
+type Told = (u64, u32, u32, bool, bool);
+
+fn unread(source: std::io::Error) -> PyErr {
+    to_python(Error::Io { context: "read the tape image", source })
+}
+
 /// A tape image, looked at without a drive.
 #[pyclass(frozen, name = "TapeImage", module = "vhost_pvscsi._engine")]
 pub struct PyTapeImage(Image);
@@ -209,8 +245,25 @@ impl PyTapeImage {
         (end.object, end.offset, self.0.index().marks(), loaded.torn_at, loaded.torn)
     }
 
-    fn objects(&self, py: Python<'_>, first: u64, limit: usize) -> PyResult<Vec<(u64, i64, bool)>> {
-        let source = |source| to_python(Error::Io { context: "read the tape image", source });
-        py.detach(|| self.0.objects(first, limit)).map_err(source)
+    fn objects(&self, py: Python<'_>, first: u64, limit: usize) -> PyResult<Vec<Option<Told>>> {
+        let found = py.detach(|| self.0.objects(first, limit)).map_err(unread)?;
+        let told = |block: Block| {
+            let (bad, packed) = (block.form == Form::Bad, block.form == Form::Packed);
+            (block.data(), block.length, block.stored, bad, packed)
+        };
+        Ok(found.into_iter().map(|block| block.map(told)).collect())
+    }
+
+    fn unpack<'py>(
+        &self,
+        py: Python<'py>,
+        offset: u64,
+        stored: u32,
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        match py.detach(|| self.0.unpack(offset, stored)) {
+            Ok(data) => Ok(Some(PyBytes::new(py, &data))),
+            Err(error) if error.kind() == ErrorKind::InvalidData => Ok(None),
+            Err(error) => Err(unread(error)),
+        }
     }
 }

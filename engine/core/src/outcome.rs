@@ -107,6 +107,8 @@ struct Condition {
     field: Option<(u16, u8)>,
     /// FILEMARK, EOM and ILI, of stream commands.
     stream: u8,
+    /// It is another command's, which was answered before (SPC-5 4.4.5).
+    deferred: bool,
 }
 
 /// Sense data of stream commands: a filemark was found (SSC-5; SPC-5 4.4.2.5).
@@ -177,8 +179,14 @@ impl Outcome {
     /// CHECK CONDITION with sense in fixed format.
     #[must_use]
     pub fn check(sense: Sense) -> Self {
-        let condition =
-            Condition { sense, information: None, residual: None, field: None, stream: 0 };
+        let condition = Condition {
+            sense,
+            information: None,
+            residual: None,
+            field: None,
+            stream: 0,
+            deferred: false,
+        };
         Outcome::status(CHECK_CONDITION).saying(condition)
     }
 
@@ -217,6 +225,15 @@ impl Outcome {
     pub fn with_stream(self, flags: u8) -> Self {
         match self.condition {
             Some(condition) => self.saying(Condition { stream: flags, ..condition }),
+            None => self,
+        }
+    }
+
+    /// The same as a deferred error: that of a command that was answered before it ended.
+    #[must_use]
+    pub fn deferred(self) -> Self {
+        match self.condition {
+            Some(condition) => self.saying(Condition { deferred: true, ..condition }),
             None => self,
         }
     }
@@ -294,7 +311,7 @@ impl Condition {
     /// Fixed format (SPC-5 4.4.3).
     fn fixed(self) -> ([u8; SENSE_MAX], u8) {
         let mut bytes = [0; SENSE_MAX];
-        bytes[0] = 0x70;
+        bytes[0] = if self.deferred { 0x71 } else { 0x70 };
         if let Some(short) = self.information.and_then(|long| u32::try_from(long).ok()) {
             bytes[0] |= 0x80; // VALID
             bytes[3..7].copy_from_slice(&short.to_be_bytes());
@@ -322,7 +339,8 @@ impl Condition {
     /// Descriptor format (SPC-5 4.4.2).
     fn descriptors(self) -> ([u8; SENSE_MAX], u8) {
         let mut bytes = [0; SENSE_MAX];
-        bytes[..4].copy_from_slice(&[0x72, self.sense.0, self.sense.1, self.sense.2]);
+        let code = if self.deferred { 0x73 } else { 0x72 };
+        bytes[..4].copy_from_slice(&[code, self.sense.0, self.sense.1, self.sense.2]);
         let mut end = 8;
         let residual = self.residual.map(|number| u64::from_be_bytes(number.to_be_bytes()));
         if let Some(information) = self.information.or(residual) {

@@ -9,6 +9,7 @@ use crate::chain::Buffers;
 use crate::error::{Error, Result};
 use crate::mailbox::{Mailbox, Order};
 use crate::medium::Medium;
+use crate::outcome::Outcome;
 use crate::slow;
 use crate::step::Slow;
 
@@ -105,8 +106,17 @@ fn work(shared: &Shared) {
             queue = shared.more.wait(queue).unwrap_or_else(PoisonError::into_inner);
         };
         drop(queue);
-        let outcome = slow::run(&job.medium, job.work, &mut job.buffers, &job.ended);
-        job.reply.post(Order::PoolDone(job.token, Box::new(outcome)));
+        match (job.work, job.medium.drive()) {
+            (Slow::Tape { command, .. }, Some(drive)) if drive.goes_behind(command) => {
+                // Nothing of the guest's is touched any more, for it has no data.
+                job.reply.post(Order::PoolDone(job.token, Box::new(Outcome::good(0))));
+                drive.run_behind(command);
+            }
+            _ => {
+                let outcome = slow::run(&job.medium, job.work, &mut job.buffers, &job.ended);
+                job.reply.post(Order::PoolDone(job.token, Box::new(outcome)));
+            }
+        }
         // A tape's next command, behind what others wait for.
         if let Some(next) = job.medium.drive().and_then(|drive| drive.turn.next()) {
             shared.post(next);

@@ -9,6 +9,7 @@ from vhost_pvscsi.daemon.control.publisher import Publisher
 from vhost_pvscsi.daemon.io_errors import IoErrors
 from vhost_pvscsi.engine import Failures
 from vhost_pvscsi.identity import Address
+from vhost_pvscsi.scsi.opcodes import MEDIUM_OPCODES, TAPE_OPCODES
 
 if TYPE_CHECKING:
     from vhost_pvscsi.adapter import Adapter
@@ -24,11 +25,11 @@ class Failing:
         self.counts = list(counts)
         self.quiet = asyncio.Event()  #: it was asked, and had nothing
 
-    def take_failures(self, _mapping: int) -> tuple[Address, Failures] | None:
+    def take_failures(self, _mapping: int) -> tuple[Address, Failures, frozenset[int]] | None:
         if not self.counts:
             self.quiet.set()
             return None
-        return LUN, Failures(self.counts.pop(0), 0x28, 5)
+        return LUN, Failures(self.counts.pop(0), 0x28, 5), MEDIUM_OPCODES
 
 
 def watching() -> tuple[IoErrors, list[dict[str, Any]]]:
@@ -77,6 +78,16 @@ async def test_a_lun_that_is_looked_at_is_not_told_of_twice() -> None:
 async def test_what_has_no_name_is_told_by_number() -> None:
     errors, heard = watching()
     adapter = Failing()
-    adapter.take_failures = lambda _: None if heard else (LUN, Failures(1, 0xC1, 9999))  # type: ignore[method-assign]
+    adapter.take_failures = lambda _: (
+        None if heard else (LUN, Failures(1, 0xC1, 9999), MEDIUM_OPCODES)
+    )  # type: ignore[method-assign]
     errors.begin(cast("Adapter", adapter), 7)
     assert (heard[0]["data"]["command"], heard[0]["data"]["errno"]) == ("C1h", "9999")
+
+
+async def test_a_tape_s_commands_have_their_own_names() -> None:
+    errors, heard = watching()
+    adapter = Failing()
+    adapter.take_failures = lambda _: None if heard else (LUN, Failures(1, 0x91, 5), TAPE_OPCODES)  # type: ignore[method-assign]
+    errors.begin(cast("Adapter", adapter), 7)
+    assert heard[0]["data"]["command"] == "SPACE(16)"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -113,6 +112,7 @@ def _file_lines(image: TapeImage, as_json: bool) -> Iterator[str]:
         lengths = f"{one.shortest}" + (f" to {one.longest}" if one.longest != one.shortest else "")
         notes = [] if one.ended else ["no filemark"]
         notes += [f"{one.bad} with errors"] if one.bad else []
+        notes += [f"{one.packed} compressed, to {one.stored} bytes"] if one.packed else []
         yield (
             f"{one.number:>5} {one.first:>8} {one.blocks:>8} {one.bytes:>14}  "
             f"{lengths if one.blocks else '-'}{'  (' + ', '.join(notes) + ')' if notes else ''}"
@@ -127,7 +127,8 @@ def _block_lines(image: TapeImage, as_json: bool) -> Iterator[str]:
             yield f"{number:>8} filemark"
         else:
             errors = ", with errors" if found.bad else ""
-            yield f"{number:>8} block of {found.length} bytes{errors}"
+            packed = f", compressed to {found.stored}" if found.packed else ""
+            yield f"{number:>8} block of {found.length} bytes{packed}{errors}"
 
 
 @TAPE.command(context_settings=HELP_NAMES)
@@ -137,20 +138,32 @@ def verify(file: Path) -> None:
 
     Nothing is changed. What is wrong is told with its place.
     """
-    with _image(file) as (_, image):
-        bad = sum(found is not None and found.bad for found in contents.objects(image))
+    with _image(file) as (fd, image):
+        bad = damaged = 0
+        for found in contents.objects(image):
+            if found is None:
+                continue
+            bad += found.bad
+            if found.packed:
+                damaged += image.unpack(found) is None
+            else:
+                # What the host cannot read is told by its error.
+                for _ in contents.pieces(fd, image, found):
+                    pass
         click.echo(
             f"{image.objects - image.marks} blocks and {image.marks} filemarks in "
             f"{image.bytes} bytes"
         )
         if bad:
             click.echo(f"{bad} blocks were read with errors when the image was made")
+        if damaged:
+            click.echo(f"{damaged} compressed blocks are damaged")
         if image.torn:
             click.echo(
                 f"at byte {image.torn_at} begins a record that was not written to the end: "
                 f"{image.torn} bytes"
             )
-    if bad or image.torn:
+    if bad or damaged or image.torn:
         sys.exit(REFUSED)
 
 
@@ -188,17 +201,8 @@ def export(file: Path, number: int, output: Path | None) -> None:
 
 
 def _copy(fd: int, image: TapeImage, wanted: contents.TapeFile, sink: BinaryIO) -> None:
-    with os.fdopen(os.dup(fd), "rb") as source:
-        for found in contents.objects(image, wanted.first):
-            if found is None:
-                return
-            source.seek(found.offset)
-            left = found.length
-            while left:
-                piece = source.read(min(left, shutil.COPY_BUFSIZE))  # type: ignore[attr-defined]
-                if not piece:
-                    msg = "the image has become shorter"
-                    raise DeviceError(msg)
-                sink.write(piece)
-                left -= len(piece)
+    for found in contents.objects(image, wanted.first):
+        if found is None:
+            break
+        sink.writelines(contents.pieces(fd, image, found))
     sink.flush()

@@ -14,19 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from vhost_pvscsi.medium import TapeBlock
+
 #: Objects that are asked for at a time.
 _BATCH = 4096
-#: The length of what is no block.
-_MARK = -1
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A block of an image."""
-
-    offset: int  #: of its data
-    length: int
-    bad: bool  #: it was read with errors, when the image was made
+#: Bytes that are read at a time.
+_PIECE = 1 << 20
 
 
 @dataclass(slots=True)
@@ -37,18 +30,22 @@ class TapeFile:
     first: int  #: the number of its first object on the tape
     blocks: int = 0
     bytes: int = 0
+    stored: int = 0  #: bytes of them in the image: fewer, where blocks are compressed
     shortest: int = 0
     longest: int = 0
     bad: int = 0
+    packed: int = 0
     ended: bool = False  #: by a filemark
 
-    def add(self, block: Block) -> None:
+    def add(self, block: TapeBlock) -> None:
         """Count a block."""
         self.shortest = min(self.shortest, block.length) if self.blocks else block.length
         self.longest = max(self.longest, block.length)
         self.blocks += 1
         self.bytes += block.length
+        self.stored += block.stored
         self.bad += block.bad
+        self.packed += block.packed
 
 
 @contextlib.contextmanager
@@ -70,16 +67,40 @@ def opened(path: Path) -> Iterator[tuple[int, TapeImage]]:
         os.close(fd)
 
 
-def objects(image: TapeImage, first: int = 0) -> Iterator[Block | None]:
+def objects(image: TapeImage, first: int = 0) -> Iterator[TapeBlock | None]:
     """All objects from one on; None is a filemark.
 
     Raises:
         DeviceError: it cannot be read.
     """
     while batch := image.listed(first, _BATCH):
-        for offset, length, bad in batch:
-            yield None if length == _MARK else Block(offset, length, bad)
+        yield from batch
         first += len(batch)
+
+
+def pieces(fd: int, image: TapeImage, block: TapeBlock) -> Iterator[bytes]:
+    """The data of a block.
+
+    Raises:
+        DeviceError: it cannot be read, or is damaged.
+    """
+    if block.packed:
+        data = image.unpack(block)
+        if data is None:
+            raise DeviceError(f"the compressed block at byte {block.offset} is damaged")
+        yield data
+        return
+    done = 0
+    while done < block.length:
+        try:
+            piece = os.pread(fd, min(block.length - done, _PIECE), block.offset + done)
+        except OSError as error:
+            raise DeviceError(f"byte {block.offset + done}: {error.strerror}") from error
+        if not piece:
+            msg = "the image has become shorter"
+            raise DeviceError(msg)
+        yield piece
+        done += len(piece)
 
 
 def files(image: TapeImage) -> Iterator[TapeFile]:

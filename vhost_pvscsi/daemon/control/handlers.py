@@ -12,6 +12,8 @@ from vhost_pvscsi.control.schema import describe
 from vhost_pvscsi.engine import LATENCY_BOUNDS
 from vhost_pvscsi.munge.registry import REGISTRY
 
+from . import changers
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     Handler = Callable[..., Awaitable[object]]
 
 #: By name of command; each takes the operator, and the arguments by name.
-HANDLERS: dict[str, Handler] = {}
+HANDLERS: dict[str, Handler] = {**changers.HANDLERS}
 
 
 async def carry_out(operator: Operator, call: Call) -> object:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from vhost_pvscsi.devices.changer.changer import MediumChanger
     from vhost_pvscsi.engine import LunCounters
     from vhost_pvscsi.identity import Address
 
@@ -103,6 +104,8 @@ class Operator(Protocol):
     def hosts(self) -> list[HostStatus]: ...
 
     def luns(self, host: int | None = None) -> list[LunStatus]: ...
+
+    def changer(self, address: Address) -> MediumChanger: ...
 
     async def set_faults(self, address: Address, rules: Sequence[str]) -> None: ...
 

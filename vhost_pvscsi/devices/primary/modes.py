@@ -138,6 +138,7 @@ async def _select(
         except OSError as error:
             log.error("%s: mode pages were not saved: %s", unit.identity.serial, error)  # noqa: TRY400
             await unit.put_in_force(before[0])
+            await unit.recall(before[1])
             return sense.check_condition(sense.INTERNAL_TARGET_FAILURE)
     if (pages, unit.settings()) != before:
         await unit.attentions.establish(sense.MODE_PARAMETERS_CHANGED, but=nexus)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from vhost_pvscsi.devices.attention import Attentions
@@ -29,6 +30,14 @@ if TYPE_CHECKING:
 
 #: The name of persistent reservations in nonvolatile memory.
 RESERVATIONS = "reservations"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A command that goes on behind its answer."""
+
+    code: SenseCode  #: what REQUEST SENSE says of it
+    part: int  #: 65536ths of it that are done
 
 
 class UnitState(abc.ABC):
@@ -91,6 +100,14 @@ class UnitState(abc.ABC):
     @abc.abstractmethod
     def settings(self) -> object:
         """What header and block descriptor say now, to be compared."""
+
+    def progress(self) -> Progress | None:
+        """What goes on behind an answer that was given before it; None: nothing."""
+        return None
+
+    async def recall(self, settings: object) -> None:
+        """Go back to what header and block descriptor said when `settings` was asked."""
+        del settings
 
     def not_ready(self) -> Reply | None:
         """The refusal of a command that needs a medium, if there is a reason for it."""

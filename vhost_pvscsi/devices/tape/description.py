@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vhost_pvscsi.devices.sizes import parse_size
+from vhost_pvscsi.errors import ConfigurationError
+
 PRODUCT = "VIRTUAL TAPE"
 
 #: Of the shortest block that can be written.
@@ -12,6 +15,25 @@ SHORTEST_BLOCK = 1
 #: A part of the capacity is left when a guest is warned: so much of it, between these bounds.
 _WARNING_PART = 32
 _LEAST_WARNING, _MOST_WARNING = 64 << 10, 64 << 20
+
+
+#: A tape has room for some blocks behind its warning.
+LEAST_CAPACITY = 256 << 10
+
+
+def parse_capacity(name: str, text: str) -> int:
+    """Read the size of a tape.
+
+    Raises:
+        ConfigurationError: it is no size, or too little.
+    """
+    size = parse_size(text, of=f"{name}={text}")
+    if size < LEAST_CAPACITY:
+        raise ConfigurationError(
+            f"{name}={text}: {text!r} is too little for a tape",
+            hint=f"{LEAST_CAPACITY >> 10}K at least, or leave it out: there is no end then",
+        )
+    return size
 
 
 @dataclass(frozen=True, slots=True)

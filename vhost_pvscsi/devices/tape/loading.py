@@ -1,4 +1,8 @@
-"""LOAD UNLOAD of the emulated tape."""
+"""Cartridges as they come and go: LOAD UNLOAD, and hands that reach into the drive.
+
+What is not said to take `removal.changing` by itself is called by whoever holds it. A drive whose
+cartridge is out is stopped, so that no command of the medium is on its way.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from vhost_pvscsi.scsi.request import Reply, Request
 if TYPE_CHECKING:
     from vhost_pvscsi.scsi.cdb import Cdb
 
+    from .cartridge import Cartridge
     from .state import TapeState
 
 log = logging.getLogger(__name__)
@@ -29,23 +34,45 @@ async def load_unload(tape: TapeState, request: Request, cdb: Cdb) -> Reply:
             where = cdb.field(name)
             return sense.invalid_field(where.byte, where.top_bit)
     async with tape.removal.changing:
-        return await (_load(tape, request.nexus) if cdb["load"] else _unload(tape))
+        before = tape.removal.ejected
+        reply = await (_load(tape, request.nexus) if cdb["load"] else unload(tape))
+        if tape.removal.ejected != before:
+            tape.tell_media("guest")
+    return reply
 
 
 async def _load(tape: TapeState, nexus: str) -> Reply:
+    if tape.cartridge is None:
+        return sense.check_condition(sense.MEDIUM_NOT_PRESENT)
     if not tape.removal.ejected:
         return await _rest(tape)
-    # Everybody else is told that it may be another one (SPC-5, 28h/00h).
-    await tape.attentions.establish(sense.MEDIUM_MAY_HAVE_CHANGED, but=nexus)
-    tape.removal.ejected = False
-    await tape.set_stopped(False)
+    await make_ready(tape, but=nexus)
     return Reply()
 
 
-async def _unload(tape: TapeState) -> Reply:
+async def make_ready(tape: TapeState, *, but: str | None = None) -> None:
+    """Let guests use the cartridge that is in the drive.
+
+    Everybody is told that it may be another one (SPC-5, 28h/00h), `but` who loaded it.
+    """
+    await tape.attentions.establish(sense.MEDIUM_MAY_HAVE_CHANGED, but=but)
+    await make_ready_again(tape)
+
+
+async def make_ready_again(tape: TapeState) -> None:
+    """Let guests use the cartridge that they could use before: nothing has changed for them."""
+    tape.removal.ejected = False
+    await tape.set_stopped(False)
+
+
+async def unload(tape: TapeState, *, force: bool = False) -> Reply:
+    """Make the cartridge stable and let no guest use it; GOOD where none could.
+
+    Whoever prevents its removal keeps it in, unless `force`.
+    """
     if tape.removal.ejected:
         return Reply()
-    if tape.removal.preventing:
+    if tape.removal.preventing and not force:
         return sense.check_condition(sense.MEDIUM_REMOVAL_PREVENTED)
     await tape.set_stopped(True)
     reply = await _rest(tape)
@@ -65,6 +92,33 @@ async def _rest(tape: TapeState) -> Reply:
             log.error("%s: not written: %s", tape.identity.serial, error)  # noqa: TRY400
             return host_error(error, writing=True)
     return Reply()
+
+
+async def take_out(tape: TapeState) -> Cartridge | None:
+    """Take an unloaded cartridge out of the drive; whoever gets it closes it. None: there is none.
+
+    Raises:
+        OSError: it could not be made stable. It stays.
+    """
+    if tape.cartridge is None:
+        return None
+    async with tape.turn:
+        await asyncio.to_thread(tape.medium.remove)
+    taken, tape.cartridge = tape.cartridge, None
+    return taken
+
+
+async def put_in(tape: TapeState, cartridge: Cartridge) -> None:
+    """Put a cartridge into the empty drive; no guest can use it yet.
+
+    Raises:
+        ConfigurationError: it is no tape image, or damaged. The drive is empty still.
+        DeviceError: it cannot be read.
+    """
+    async with tape.turn:
+        await asyncio.to_thread(cartridge.put_into, tape.medium)
+        tape.cartridge = cartridge
+        await tape.settle()
 
 
 async def reset(tape: TapeState) -> None:

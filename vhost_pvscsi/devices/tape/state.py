@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from vhost_pvscsi.devices.primary.parameters import MOST_SENSE
 from vhost_pvscsi.devices.primary.state import Handler as PrimaryHandler
-from vhost_pvscsi.devices.primary.state import UnitState
+from vhost_pvscsi.devices.primary.state import Progress, UnitState
 from vhost_pvscsi.medium import MAX_TAPE_BLOCK
 from vhost_pvscsi.scsi import mode, sense, sequential
+from vhost_pvscsi.scsi.codes import SequentialOpcode
 from vhost_pvscsi.scsi.sense import invalid_parameter
 from vhost_pvscsi.scsi.sequential import BlockDescriptor
 
+from .description import TapeGeometry
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from vhost_pvscsi.devices.emulated.description import DiskIdentity
     from vhost_pvscsi.devices.nonvolatile import UnitMemory
@@ -24,7 +27,16 @@ if TYPE_CHECKING:
     from vhost_pvscsi.scsi.request import Reply
     from vhost_pvscsi.scsi.sense import SenseCode
 
-    from .description import TapeGeometry
+    from .cartridge import Cartridge
+
+
+#: What REQUEST SENSE says of a command that goes on behind its answer.
+_IN_PROGRESS = {
+    SequentialOpcode.REWIND: sense.REWIND_IN_PROGRESS,
+    SequentialOpcode.VERIFY_6: sense.VERIFY_IN_PROGRESS,
+    SequentialOpcode.ERASE_6: sense.ERASE_IN_PROGRESS,
+    SequentialOpcode.LOCATE_10: sense.LOCATE_IN_PROGRESS,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +47,14 @@ class Settings:
     buffered: bool = True  #: a write is answered before it is stable
 
 
-def definitions() -> tuple[mode.PageDefinition, ...]:
-    """The mode pages of a tape."""
+def definitions(*, compressing: bool = False) -> tuple[mode.PageDefinition, ...]:
+    """The mode pages of a tape; `compressing`: blocks are compressed until a guest has it else."""
     return (
         sequential.error_recovery(),
         mode.control(reorders=False),
         mode.control_extension(most_sense=MOST_SENSE),
-        sequential.data_compression(),
-        sequential.device_configuration(),
+        sequential.data_compression(enabled=compressing),
+        sequential.device_configuration(compressing=compressing),
         sequential.device_configuration_extension(),
         sequential.medium_partition(),
         mode.informational_exceptions(),
@@ -50,23 +62,40 @@ def definitions() -> tuple[mode.PageDefinition, ...]:
 
 
 class TapeState(UnitState):
-    """What a tape has besides: its medium, and how blocks are written."""
+    """What a tape has besides: its medium, and how blocks are written. Its drive is empty first."""
 
     def __init__(
         self,
         identity: DiskIdentity,
-        geometry: TapeGeometry,
         commands: CommandSet,
         medium: TapeMedium,
         memory: UnitMemory | None = None,
+        *,
+        compressing: bool = False,
     ) -> None:
-        super().__init__(identity, commands, definitions(), memory)
-        self.geometry = geometry
+        super().__init__(identity, commands, definitions(compressing=compressing), memory)
         self.medium = medium
+        self.cartridge: Cartridge | None = None
+        self.stopped = self.removal.ejected = True
         self._settings = Settings()
+        self._media_watchers: list[Callable[[str], None]] = []
         medium.set_descriptor_sense(self.modes.descriptor_sense)
         #: Orders commands of the medium that come by the long road.
         self.turn = asyncio.Lock()
+
+    @property
+    def geometry(self) -> TapeGeometry:
+        """The cartridge's; without one nothing is known of it."""
+        return self.cartridge.geometry if self.cartridge is not None else TapeGeometry()
+
+    def watch_media(self, tell: Callable[[str], None]) -> None:
+        """Have `tell` told by whom (`guest`) the cartridge was loaded or unloaded."""
+        self._media_watchers.append(tell)
+
+    def tell_media(self, by: str) -> None:
+        """Say by whom the cartridge was loaded or unloaded."""
+        for tell in self._media_watchers:
+            tell(by)
 
     @property
     def removable(self) -> bool:
@@ -81,6 +110,11 @@ class TapeState(UnitState):
     def unreadiness(self) -> SenseCode | None:
         """Why commands that need a medium are refused; None: they are not."""
         return sense.MEDIUM_NOT_PRESENT if self.removal.ejected else None
+
+    def progress(self) -> Progress | None:
+        """What goes on behind an answer that was given before it (IMMED)."""
+        now = self.medium.progress()
+        return None if now is None else Progress(_IN_PROGRESS[SequentialOpcode(now[0])], now[1])
 
     def mode_data(self, pages: bytes, *, described: bool, long_lba: bool) -> mode.ModeData:
         """What MODE SENSE returns with these pages (SSC-5 8.3)."""
@@ -98,6 +132,9 @@ class TapeState(UnitState):
             return invalid_parameter(at, 6)
         if sequential.speed(byte):
             return invalid_parameter(at, 3)
+        for given in listed.pages:
+            if sequential.wrong_algorithm(given.data):
+                return invalid_parameter(given.offset + 4)
         return _wrong_descriptor(listed) if listed.descriptor else None
 
     async def put_in_force(
@@ -110,23 +147,41 @@ class TapeState(UnitState):
             if listed.descriptor:
                 length = BlockDescriptor.parse(listed.descriptor).block_length
             after = Settings(length, bool(sequential.buffered_mode(listed.device_specific)))
-        if after != self._settings:
-            await asyncio.to_thread(
-                self.medium.set, block_length=after.block_length, unbuffered=not after.buffered
-            )
+        pages = sequential.agreeing(self.modes.current, pages)
+        changed = (after, pages) != (self._settings, self.modes.current)
         self._settings = after
         self.modes.current = pages
         self.medium.set_descriptor_sense(self.modes.descriptor_sense)
+        if changed:
+            await self.settle()
         return True
 
     def settings(self) -> object:
         """What header and block descriptor say now, to be compared."""
         return self._settings
 
+    async def recall(self, settings: object) -> None:
+        """Go back to what header and block descriptor said."""
+        assert isinstance(settings, Settings)
+        self._settings = settings
+        await self.settle()
+
     async def forget_settings(self) -> None:
         """Go back to what holds after a reset."""
-        self._settings = Settings()
-        await asyncio.to_thread(self.medium.set, block_length=0, unbuffered=False)
+        await self.recall(Settings())
+
+    async def settle(self) -> None:
+        """Have what is in the drive read and written as it was set."""
+        await asyncio.to_thread(self.set_medium)
+
+    def set_medium(self) -> None:
+        """Do what `settle` does, on a thread that may wait for the command in progress."""
+        now = self._settings
+        self.medium.set(
+            block_length=now.block_length,
+            unbuffered=not now.buffered,
+            compress=sequential.compresses(self.modes.current),
+        )
 
 
 def _wrong_descriptor(listed: mode.ParameterList) -> Reply | None:

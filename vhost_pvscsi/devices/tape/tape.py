@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vhost_pvscsi.devices.emulated.description import DiskGeometry
 from vhost_pvscsi.devices.faults.injector import Faults
 from vhost_pvscsi.devices.primary import modes, reserving
 from vhost_pvscsi.devices.primary.unit import PrimaryUnit
+from vhost_pvscsi.errors import ConfigurationError, DeviceBusyError, DeviceError
 from vhost_pvscsi.scsi import opcodes, sense
 
 from . import loading
+from .cartridge import Cartridge
 from .handlers import HANDLERS, commands
 from .state import TapeState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
 
     from vhost_pvscsi.devices.emulated.description import DiskIdentity
     from vhost_pvscsi.devices.faults.rule import Rule
     from vhost_pvscsi.devices.nonvolatile import UnitMemory
+    from vhost_pvscsi.devices.pdev import LunSpec
     from vhost_pvscsi.devices.primary.unit import Executor
     from vhost_pvscsi.medium import TapeMedium
     from vhost_pvscsi.scsi.command import Command
@@ -33,13 +39,12 @@ _NO_BLOCKS = DiskGeometry(blocks=0, block_size=1)
 
 
 class EmulatedTape(PrimaryUnit[TapeState]):
-    """A tape over an image."""
+    """A drive, and the image in it."""
 
     def __init__(
         self,
-        name: str,
+        spec: LunSpec,
         identity: DiskIdentity,
-        geometry: TapeGeometry,
         executor: Executor,
         medium: TapeMedium,
         *,
@@ -47,9 +52,13 @@ class EmulatedTape(PrimaryUnit[TapeState]):
         faults: Iterable[Rule] = (),
     ) -> None:
         known = commands(nonvolatile=memory is not None)
-        state = TapeState(identity, geometry, known, medium, memory)
+        compressing = spec.options.compression
+        state = TapeState(identity, known, medium, memory, compressing=compressing)
         rules = Faults(state.gates, lambda: _NO_BLOCKS, None, faults, known)
-        super().__init__(name, state, HANDLERS, executor, medium, rules)
+        super().__init__(spec.pdev, state, HANDLERS, executor, medium, rules)
+        self._spec = spec
+        #: What puts cartridges in and takes them out; None: people may.
+        self.handled_by: str | None = None
 
     @property
     def medium_opcodes(self) -> frozenset[int]:
@@ -69,6 +78,121 @@ class EmulatedTape(PrimaryUnit[TapeState]):
     def geometry(self) -> TapeGeometry:
         """Its medium."""
         return self._state.geometry
+
+    @property
+    def medium_path(self) -> Path | None:
+        """The image that is in the drive, as it was named; None: the drive is empty."""
+        cartridge = self._state.cartridge
+        return cartridge.spec.path if cartridge is not None else None
+
+    @property
+    def loaded(self) -> bool:
+        """Whether guests can use what is in the drive."""
+        return not self._state.removal.ejected
+
+    def watch_media(self, tell: Callable[[str], None]) -> None:
+        """Have `tell` told by whom (`guest`) the cartridge was loaded or unloaded."""
+        self._state.watch_media(tell)
+
+    @property
+    def own_image(self) -> bool:
+        """Whether the image is its PDEV's: no other one is put in by a changer."""
+        return self._spec.path is not None
+
+    def cartridge_spec(self, path: Path, *, read_only: bool = False) -> LunSpec:
+        """How an image is opened for this drive: by the options of its LUN."""
+        options = replace(self._spec.options, read_only=read_only, create=False)
+        return replace(self._spec, pdev=f"tape:{path}", path=path, options=options)
+
+    def begin_with(self, cartridge: Cartridge) -> None:
+        """Put in what is there from the beginning, before anybody can reach the unit.
+
+        Raises as `Cartridge.put_into`.
+        """
+        state = self._state
+        cartridge.put_into(state.medium)
+        state.cartridge = cartridge
+        state.set_medium()
+        state.stopped = state.removal.ejected = False
+
+    async def insert_file(self, path: Path, *, read_only: bool, force: bool) -> None:
+        """Put an image into the drive, in the place of what is in there, and tell guests.
+
+        `force`: whoever prevents the removal of what is in there is not asked. What fails has
+        changed nothing.
+
+        Raises:
+            ConfigurationError: it is no tape image, or damaged; or a changer has the drive.
+            DeviceError: it cannot be opened, or what is in there not be made stable.
+            DeviceBusyError: somebody holds it, or a guest prevents the removal.
+        """
+        self._check_reachable()
+        spec = self.cartridge_spec(path, read_only=read_only)
+        cartridge = await asyncio.to_thread(Cartridge.open, spec)
+        state = self._state
+        async with state.removal.changing:
+            could_be_used = self.loaded
+            try:
+                before = await self._take_out(force=force)
+                try:
+                    await loading.put_in(state, cartridge)
+                except BaseException:
+                    if before is not None:
+                        await loading.put_in(state, before)
+                        if could_be_used:
+                            await loading.make_ready_again(state)
+                    raise
+            except BaseException:
+                cartridge.close()
+                raise
+            if before is not None:
+                before.close()
+            await loading.make_ready(state)
+
+    async def eject(self, *, force: bool) -> None:
+        """Take out what is in the drive; with nothing in it nothing is done.
+
+        Raises:
+            ConfigurationError: a changer has the drive.
+            DeviceError: it could not be made stable.
+            DeviceBusyError: a guest prevents the removal, and `force` is not given.
+        """
+        self._check_reachable()
+        async with self._state.removal.changing:
+            taken = await self._take_out(force=force)
+            if taken is not None:
+                taken.close()
+
+    def _check_reachable(self) -> None:
+        if self.handled_by is not None:
+            raise ConfigurationError(
+                f"{self.name}: {self.handled_by} puts its cartridges in and takes them out",
+                hint="vhost-pvscsi changer move does it by hand",
+            )
+
+    async def _take_out(self, *, force: bool) -> Cartridge | None:
+        state = self._state
+        refused = await loading.unload(state, force=force)
+        if refused.sense and state.removal.preventing and not force:
+            raise DeviceBusyError(
+                f"{self.name}: a guest prevents the removal of the medium",
+                hint="end what uses it there, or force it",
+            )
+        try:
+            if not refused.sense:
+                return await loading.take_out(state)
+        except OSError as error:
+            raise DeviceError(f"{self.name}: {error.strerror}") from error
+        raise DeviceError(
+            f"{self.name}: what was written could not be made stable; the medium stays",
+            hint="the daemon's log says why",
+        )
+
+    def close(self) -> None:
+        """Close what is in the drive; nobody reaches the unit any more, and it was made stable."""
+        if self._state.cartridge is not None:
+            self._state.cartridge.close()
+            self._state.cartridge = None
 
     async def nexus_lost(self, nexus: str) -> bool:
         """Give up what RESERVE took (SPC-2 5.5.1); True: something was given up."""

@@ -39,6 +39,13 @@ ROWS: tuple[Command, ...] = (
         layout(code=(1, 0, 4), count=(2, 0, 24)), _NONE, _READ, timeout=60, barrier=_MOVES,
     ),
     row(
+        SequentialOpcode.VERIFY_6, "VERIFY(6)", "SSC-5", 6,
+        layout(
+            vte=(1, 5, 1), vbf=(1, 3, 1), immed=(1, 2, 1), bytcmp=(1, 1, 1), fixed=(1, 0, 1),
+            verification_length=(2, 0, 24),
+        ), _OUT, _READ, timeout=3600, barrier=_MOVES,
+    ),
+    row(
         SequentialOpcode.ERASE_6, "ERASE(6)", "SSC-5", 6,
         layout(immed=(1, 1, 1), long=(1, 0, 1)), _NONE, _WRITE, timeout=300,
     ),

@@ -70,6 +70,8 @@ _RING = 0
 #: max_sectors let it through: buffers of file systems with blocks below a page touch as many
 #: pages as there are blocks. Nobody's are smaller than a sector: so many of those need no more.
 TRANSFER_LIMIT = 128 * 512
+#: What those 128 grants hold at any address: Linux's st gives pages of its own, or one buffer.
+BLOCK_LIMIT = 127 * 4096
 
 _ABLE = {True: "enabled", False: "disabled"}
 
@@ -80,6 +82,7 @@ class PvscsiTransport(ConnectedFrontEnd):
     """One pvSCSI front-end."""
 
     transfer_limit: ClassVar[int] = TRANSFER_LIMIT
+    block_limit: ClassVar[int] = BLOCK_LIMIT
 
     def __init__(
         self,

@@ -30,6 +30,8 @@ pub enum Command {
         /// They need not be stable when it is answered.
         immediate: bool,
     },
+    /// VERIFY(6)
+    Verify(Check),
     /// SPACE(6), SPACE(16)
     Space {
         /// Over what.
@@ -38,9 +40,17 @@ pub enum Command {
         count: i64,
     },
     /// LOCATE(10), LOCATE(16)
-    Locate(Target),
+    Locate {
+        /// Where to.
+        target: Target,
+        /// It may be answered before it is done.
+        immediate: bool,
+    },
     /// REWIND
-    Rewind,
+    Rewind {
+        /// It may be answered before it is done.
+        immediate: bool,
+    },
     /// READ POSITION
     Position {
         /// In what form.
@@ -48,8 +58,60 @@ pub enum Command {
         /// Most bytes of it.
         allocation: usize,
     },
-    /// ERASE(6)
-    Erase,
+    /// ERASE(6), ERASE(16)
+    Erase {
+        /// It may be answered before it is done.
+        immediate: bool,
+    },
+}
+
+impl Command {
+    /// Its data comes from the guest.
+    #[must_use]
+    pub fn outgoing(self) -> bool {
+        matches!(self, Command::Write { .. } | Command::Verify(Check { compare: true, .. }))
+    }
+
+    /// The operation code of one that may be answered before it is done, if it takes long.
+    #[must_use]
+    pub fn immediate(self) -> Option<u8> {
+        let (opcode, immediate) = match self {
+            Command::Rewind { immediate } => (0x01, immediate),
+            Command::Verify(Check { immediate, .. }) => (0x13, immediate),
+            Command::Erase { immediate } => (0x19, immediate),
+            Command::Locate { immediate, .. } => (0x2b, immediate),
+            // Filemarks of that kind are in buffers of the host then, and not waited for.
+            _ => return None,
+        };
+        immediate.then_some(opcode)
+    }
+}
+
+/// What VERIFY is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// How far.
+    pub extent: Extent,
+    /// With data from the guest.
+    pub compare: bool,
+    /// It may be answered before it is done.
+    pub immediate: bool,
+}
+
+/// How far VERIFY goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// Over blocks.
+    Blocks {
+        /// Of the length that is set, not one of any length.
+        fixed: bool,
+        /// Bytes, or blocks where it is fixed.
+        length: u32,
+    },
+    /// Over whatever there is, and so many filemarks.
+    Marks(u32),
+    /// To the end of data.
+    Everything,
 }
 
 /// CODE of SPACE (SSC-5, "SPACE(6) command").
@@ -88,7 +150,7 @@ pub enum Form {
 }
 
 /// All commands that `parse` knows.
-pub const COMMANDS: [Row; 11] = [
+pub const COMMANDS: [Row; 12] = [
     // REWIND: IMMED.
     row(0x01, Access::Read, &[0xff, 0x01, 0, 0, 0, 0]),
     // READ(6): SILI and FIXED.
@@ -99,6 +161,8 @@ pub const COMMANDS: [Row; 11] = [
     row(0x10, Access::Write, &[0xff, 0x01, 0xff, 0xff, 0xff, 0]),
     // SPACE(6): CODE.
     row(0x11, Access::Read, &[0xff, 0x0f, 0xff, 0xff, 0xff, 0]),
+    // VERIFY(6): VTE, VBF, IMMED, BYTCMP and FIXED; nothing protects blocks, so no VLBPM.
+    row(0x13, Access::Read, &[0xff, 0x2f, 0xff, 0xff, 0xff, 0]),
     // ERASE(6): IMMED and LONG.
     row(0x19, Access::Write, &[0xff, 0x03, 0, 0, 0, 0]),
     // LOCATE(10): BT, CP and IMMED; the partition is byte 8.
@@ -140,7 +204,7 @@ pub fn parse(cdb: &[u8; 32]) -> Result<Command, Box<Outcome>> {
     let short = u32::from_be_bytes([0, cdb[2], cdb[3], cdb[4]]);
     let fixed = cdb[1] & 0x01 != 0;
     Ok(match cdb[0] {
-        0x01 => Command::Rewind,
+        0x01 => Command::Rewind { immediate: cdb[1] & 0x01 != 0 },
         0x08 => {
             let suppress = cdb[1] & 0x02 != 0;
             if suppress && fixed {
@@ -151,6 +215,7 @@ pub fn parse(cdb: &[u8; 32]) -> Result<Command, Box<Outcome>> {
         }
         0x0a => Command::Write { fixed, length: short },
         0x10 => Command::Marks { count: short, immediate: cdb[1] & 0x01 != 0 },
+        0x13 => Command::Verify(check(cdb, fixed, short)?),
         0x11 => {
             // 24 bits with a sign.
             let count = i32::from_be_bytes((short << 8).to_be_bytes()) >> 8;
@@ -161,7 +226,8 @@ pub fn parse(cdb: &[u8; 32]) -> Result<Command, Box<Outcome>> {
                 return Err(invalid_field(8, 7));
             }
             let object = u32::from_be_bytes([cdb[3], cdb[4], cdb[5], cdb[6]]);
-            Command::Locate(Target::Object(object.into()))
+            let target = Target::Object(object.into());
+            Command::Locate { target, immediate: cdb[1] & 0x01 != 0 }
         }
         0x34 => position(cdb)?,
         0x91 => {
@@ -174,14 +240,15 @@ pub fn parse(cdb: &[u8; 32]) -> Result<Command, Box<Outcome>> {
             if cdb[1] & 0x02 != 0 && cdb[3] != 0 {
                 return Err(invalid_field(3, 7));
             }
-            Command::Locate(match cdb[1] >> 3 {
+            let target = match cdb[1] >> 3 {
                 0 => Target::Object(long(cdb)),
                 1 => Target::File(long(cdb)),
                 3 => Target::End,
                 _ => return Err(invalid_field(1, 5)),
-            })
+            };
+            Command::Locate { target, immediate: cdb[1] & 0x01 != 0 }
         }
-        _ => Command::Erase,
+        _ => Command::Erase { immediate: cdb[1] & 0x02 != 0 },
     })
 }
 
@@ -189,6 +256,23 @@ fn long(cdb: &[u8; 32]) -> u64 {
     let mut bytes = [0; 8];
     bytes.copy_from_slice(&cdb[4..12]);
     u64::from_be_bytes(bytes)
+}
+
+fn check(cdb: &[u8; 32], fixed: bool, length: u32) -> Result<Check, Box<Outcome>> {
+    let [everything, marks, immediate, compare] = [5, 3, 2, 1].map(|bit| cdb[1] >> bit & 1 != 0);
+    if everything && marks {
+        return Err(invalid_field(1, 5));
+    }
+    // SSC-5, "VERIFY(6) command": what is compared are blocks, and it is waited for.
+    if compare && (everything || marks || immediate) {
+        return Err(invalid_field(1, 1));
+    }
+    let extent = match (everything, marks) {
+        (true, _) => Extent::Everything,
+        (_, true) => Extent::Marks(length),
+        _ => Extent::Blocks { fixed, length },
+    };
+    Ok(Check { extent, compare, immediate })
 }
 
 fn over(cdb: &[u8; 32]) -> Result<Over, Box<Outcome>> {

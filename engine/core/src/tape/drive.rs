@@ -1,17 +1,19 @@
 //! The drive: an image, where it stands, what was set; one command after the other.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::answers;
 use super::cdb::{self, Command};
 use super::image::{Image, Loaded};
 use super::index::Place;
+use super::packing::Packer;
+use super::progress::Progress;
 use super::turn::Turn;
-use super::{position, reading, spacing, writing};
+use super::{position, reading, spacing, verifying, writing};
 use crate::chain::{Buffers, Chain};
 use crate::error::{Error, Result};
-use crate::outcome::{Outcome, Service, WRITE_PROTECTED};
+use crate::outcome::{Outcome, Service, GOOD, MEDIUM_NOT_PRESENT, WRITE_PROTECTED};
 use crate::step::{Slow, Step};
 
 /// Longest block that can be written: READ BLOCK LIMITS tells the guest.
@@ -24,20 +26,26 @@ pub struct Carried {
     pub blocks_written: u64,
     /// Bytes in them.
     pub bytes_written: u64,
+    /// Bytes that they take in the image: fewer, where they are compressed.
+    pub stored_written: u64,
     /// Blocks read.
     pub blocks_read: u64,
     /// Bytes in them.
     pub bytes_read: u64,
+    /// Bytes that they take in the image.
+    pub stored_read: u64,
     /// Filemarks written.
     pub marks_written: u64,
     /// Blocks that could not be read.
     pub read_errors: u64,
     /// Writes that failed.
     pub write_errors: u64,
+    /// Commands that would have written a protected tape.
+    pub refused: u64,
 }
 
 /// How a tape stands.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Standing {
     /// Where it stands.
     pub place: Place,
@@ -64,23 +72,51 @@ pub struct Tape {
     pub block_length: u32,
     /// A write is stable when it is answered: no buffered mode.
     pub unbuffered: bool,
+    /// Blocks are compressed, where that makes them less.
+    pub compress: bool,
+    /// What compresses them.
+    pub packer: Packer,
     /// Bytes of the image that may be used.
     pub capacity: u64,
     /// Bytes of it from where on writes are answered with a warning.
     pub warning: u64,
     /// What it has carried.
     pub carried: Carried,
+    /// The end of a command that was answered before it failed; the next one is told.
+    deferred: Option<Outcome>,
     /// Used by one command after the other, so that none allocates.
     pub list: Buffers,
 }
 
-/// A tape in a drive.
+/// What is in a drive.
+#[derive(Debug)]
+enum Holding {
+    Tape(Box<Tape>),
+    /// No tape; what those before it have carried is counted on with the next one.
+    Nothing(Carried),
+}
+
+impl Holding {
+    fn tape(&mut self) -> Option<&mut Tape> {
+        match self {
+            Holding::Tape(tape) => Some(tape),
+            Holding::Nothing(_) => None,
+        }
+    }
+}
+
+/// A drive, and the tape in it.
 #[derive(Debug)]
 pub struct Drive {
     /// Whose turn it is.
     pub turn: Turn,
-    tape: Mutex<Tape>,
-    read_only: bool,
+    /// How far a command is that goes on behind its answer.
+    pub progress: Progress,
+    holding: Mutex<Holding>,
+    /// What is in it may not be written. Changed where no command is on its way.
+    read_only: AtomicBool,
+    /// Commands that would have written a protected tape.
+    protected: AtomicU64,
 }
 
 impl Drive {
@@ -88,24 +124,65 @@ impl Drive {
     /// `warning`: from how many on writes are answered with a warning.
     #[must_use]
     pub fn new(image: Image, capacity: u64, warning: u64) -> Self {
-        let read_only = image.read_only;
-        let tape = Tape {
+        let drive = Drive::empty();
+        drive.insert(image, capacity, warning);
+        drive
+    }
+
+    /// A drive without a tape.
+    #[must_use]
+    pub fn empty() -> Self {
+        Drive {
+            turn: Turn::default(),
+            progress: Progress::default(),
+            holding: Mutex::new(Holding::Nothing(Carried::default())),
+            read_only: AtomicBool::new(false),
+            protected: AtomicU64::new(0),
+        }
+    }
+
+    /// Put an image into the drive, in the place of what is in there: as `new`. Nothing is set.
+    ///
+    /// What was in there is let go of as it is: `remove` has made it stable.
+    pub fn insert(&self, image: Image, capacity: u64, warning: u64) {
+        let mut holding = self.holding();
+        let carried = match &*holding {
+            Holding::Tape(tape) => tape.carried,
+            Holding::Nothing(carried) => *carried,
+        };
+        self.read_only.store(image.read_only, Ordering::Relaxed);
+        *holding = Holding::Tape(Box::new(Tape {
             image,
             place: Place::default(),
             ahead: None,
             block_length: 0,
             unbuffered: false,
+            compress: false,
+            packer: Packer::default(),
             capacity,
             warning,
-            carried: Carried::default(),
+            carried,
+            deferred: None,
             list: Buffers::with_capacity(256),
-        };
-        Drive { turn: Turn::default(), tape: Mutex::new(tape), read_only }
+        }));
     }
 
-    fn tape(&self) -> MutexGuard<'_, Tape> {
+    /// Make what is in the drive stable, keep its index, and let go of it.
+    ///
+    /// # Errors
+    /// What the kernel says; the tape is in the drive still, at its beginning.
+    pub fn remove(&self) -> Result<()> {
+        self.rest()?;
+        let mut holding = self.holding();
+        if let Holding::Tape(tape) = &*holding {
+            *holding = Holding::Nothing(tape.carried);
+        }
+        Ok(())
+    }
+
+    fn holding(&self) -> MutexGuard<'_, Holding> {
         // Nothing under this lock can panic half way.
-        self.tape.lock().unwrap_or_else(PoisonError::into_inner)
+        self.holding.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Check a command, and carry it out if that takes no waiting and nobody is before it.
@@ -122,7 +199,10 @@ impl Drive {
             return Step::Slow(Slow::Tape { command, first: false });
         }
         // Somebody else may look at how the tape stands: not waited for here.
-        let done = self.tape.try_lock().ok().and_then(|mut tape| tape.at_once(command, chain));
+        let done = self.holding.try_lock().ok().and_then(|mut holding| match holding.tape() {
+            Some(tape) => tape.at_once(command, chain),
+            None => Some(Outcome::check(MEDIUM_NOT_PRESENT)),
+        });
         match done {
             Some(outcome) => {
                 self.turn.give_back();
@@ -133,9 +213,12 @@ impl Drive {
     }
 
     fn refused(&self, command: Command, protected: bool) -> std::result::Result<(), Box<Outcome>> {
-        let writes =
-            matches!(command, Command::Write { .. } | Command::Marks { .. } | Command::Erase);
-        if writes && (self.read_only || protected) {
+        let writes = matches!(
+            command,
+            Command::Write { .. } | Command::Marks { .. } | Command::Erase { .. }
+        );
+        if writes && (protected || self.read_only.load(Ordering::Relaxed)) {
+            self.protected.fetch_add(1, Ordering::Relaxed);
             return Err(Box::new(Outcome::check(WRITE_PROTECTED)));
         }
         Ok(())
@@ -147,38 +230,79 @@ impl Drive {
         let outcome = if ended.load(Ordering::Relaxed) {
             Outcome::of(Service::Aborted)
         } else {
-            self.tape().carry_out(command, buffers, ended)
+            match self.holding().tape() {
+                Some(tape) => tape.carry_out(command, buffers, ended, &self.progress),
+                None => Outcome::check(MEDIUM_NOT_PRESENT),
+            }
         };
         self.turn.give_back();
         outcome
     }
 
-    /// How it stands.
+    /// Whether a command, whose turn it is, is answered before it is done: it has IMMED, and takes
+    /// long. Then it is in progress, and `run_behind` carries it out.
+    #[must_use]
+    pub fn goes_behind(&self, command: Command) -> bool {
+        let Some(opcode) = command.immediate() else { return false };
+        let behind = self.holding().tape().is_some_and(|tape| {
+            let long = tape.image.is_unstable() || matches!(command, Command::Verify(_));
+            long && tape.deferred.is_none()
+        });
+        if behind {
+            self.progress.begin(opcode);
+        }
+        behind
+    }
+
+    /// Carry out a command that was answered already, and give the turn back; whoever comes next is
+    /// told if it fails.
+    pub fn run_behind(&self, command: Command) {
+        let (nothing, never) = (Buffers::with_capacity(0), AtomicBool::new(false));
+        if let Some(tape) = self.holding().tape() {
+            let outcome = tape.carry_out(command, &nothing, &never, &self.progress);
+            if outcome.status != GOOD {
+                tape.deferred = Some(outcome.deferred());
+            }
+        }
+        self.progress.end();
+        self.turn.give_back();
+    }
+
+    /// How it stands; without a tape, at the beginning of nothing.
     #[must_use]
     pub fn standing(&self) -> Standing {
-        let tape = self.tape();
-        let index = tape.image.index();
-        Standing {
-            place: tape.place,
-            file: index.marks_before(tape.place.object),
-            end: index.end(),
-            marks: index.marks(),
-            carried: tape.carried,
+        let refused = self.protected.load(Ordering::Relaxed);
+        match &*self.holding() {
+            Holding::Tape(tape) => {
+                let index = tape.image.index();
+                Standing {
+                    place: tape.place,
+                    file: index.marks_before(tape.place.object),
+                    end: index.end(),
+                    marks: index.marks(),
+                    carried: Carried { refused, ..tape.carried },
+                }
+            }
+            Holding::Nothing(carried) => {
+                Standing { carried: Carried { refused, ..*carried }, ..Standing::default() }
+            }
         }
     }
 
     /// What became of the image when it was opened.
     #[must_use]
     pub fn loaded(&self) -> Loaded {
-        self.tape().image.loaded
+        self.holding().tape().map_or_else(Loaded::default, |tape| tape.image.loaded)
     }
 
-    /// Set the length of blocks of the fixed kind, 0: none; and whether each write is stable when
-    /// it is answered.
-    pub fn set(&self, block_length: u32, unbuffered: bool) {
-        let mut tape = self.tape();
-        tape.block_length = block_length;
-        tape.unbuffered = unbuffered;
+    /// Set the length of blocks of the fixed kind, 0: none; whether each write is stable when it is
+    /// answered; whether blocks are compressed. It holds for the tape that is in the drive.
+    pub fn set(&self, block_length: u32, unbuffered: bool, compress: bool) {
+        if let Some(tape) = self.holding().tape() {
+            tape.block_length = block_length;
+            tape.unbuffered = unbuffered;
+            tape.compress = compress;
+        }
     }
 
     /// Make everything stable, keep the index, and stand at the beginning.
@@ -186,7 +310,8 @@ impl Drive {
     /// # Errors
     /// What the kernel says.
     pub fn rest(&self) -> Result<()> {
-        let mut tape = self.tape();
+        let mut holding = self.holding();
+        let Some(tape) = holding.tape() else { return Ok(()) };
         tape.go(Place::default());
         tape.image.close().map_err(|source| Error::Io { context: "write the tape image", source })
     }
@@ -201,6 +326,9 @@ impl Tape {
 
     /// Do it if it takes no waiting.
     fn at_once(&mut self, command: Command, chain: &Chain) -> Option<Outcome> {
+        if self.deferred.is_some() {
+            return self.deferred.take();
+        }
         match command {
             Command::Read { fixed: false, suppress, length } => {
                 reading::read_at_once(self, suppress, length, &chain.data_in)
@@ -215,7 +343,16 @@ impl Tape {
         }
     }
 
-    fn carry_out(&mut self, command: Command, buffers: &Buffers, ended: &AtomicBool) -> Outcome {
+    fn carry_out(
+        &mut self,
+        command: Command,
+        buffers: &Buffers,
+        ended: &AtomicBool,
+        progress: &Progress,
+    ) -> Outcome {
+        if let Some(failed) = self.deferred.take() {
+            return failed;
+        }
         match command {
             Command::Read { fixed, suppress, length } => {
                 let asked = reading::Asked { fixed, suppress, length };
@@ -226,22 +363,32 @@ impl Tape {
             Command::Position { form, allocation } => {
                 position::read(self, form, allocation, buffers)
             }
-            Command::Erase => {
-                self.stable(|tape| tape.image.open_at(tape.place).map(|()| Outcome::good(0)))
-            }
-            Command::Rewind => self.stable(|tape| {
+            Command::Erase { .. } => self
+                .stable(progress, |tape| tape.image.open_at(tape.place).map(|()| Outcome::good(0))),
+            Command::Rewind { .. } => self.stable(progress, |tape| {
                 tape.go(Place::default());
                 Ok(Outcome::good(0))
             }),
-            Command::Space { over, count } => self.stable(|tape| spacing::space(tape, over, count)),
-            Command::Locate(target) => self.stable(|tape| spacing::locate(tape, target)),
+            Command::Space { over, count } => {
+                self.stable(progress, |tape| spacing::space(tape, over, count))
+            }
+            Command::Locate { target, .. } => {
+                self.stable(progress, |tape| spacing::locate(tape, target))
+            }
+            Command::Verify(check) => self.stable(progress, |tape| {
+                Ok(verifying::verify(tape, check, buffers, ended, progress))
+            }),
         }
     }
 
     /// Make what was written stable, then do it (SSC-5: a command that moves the tape elsewhere
     /// writes buffered blocks first).
-    fn stable(&mut self, act: impl FnOnce(&mut Self) -> std::io::Result<Outcome>) -> Outcome {
-        if let Err(error) = self.image.sync() {
+    fn stable(
+        &mut self,
+        progress: &Progress,
+        act: impl FnOnce(&mut Self) -> std::io::Result<Outcome>,
+    ) -> Outcome {
+        if let Err(error) = self.image.sync_telling(|done, whole| progress.at(done, whole)) {
             self.carried.write_errors += 1;
             return answers::host(&error, true, 0);
         }

@@ -13,6 +13,8 @@ const END_OF_MEDIUM: u32 = 0xffff_ffff;
 const GAP: u32 = 0xffff_fffe;
 /// A gap whose end lies in the middle of this word.
 const HALF_GAP: u32 = 0xfffe_ffff;
+/// The private class that compressed blocks have here (`packing.rs`).
+const PACKED: u32 = 0x5;
 /// Bits of a length.
 const LENGTH: u32 = 0x00ff_ffff;
 /// Where the class is.
@@ -36,6 +38,11 @@ pub enum Word {
         length: u32,
         /// It could not be read without errors when the image was made.
         bad: bool,
+    },
+    /// A record of the class that compressed blocks have; what it holds says if it is one.
+    Private {
+        /// Bytes of data.
+        length: u32,
     },
     /// A record that is somebody else's: of a private class, or a description of the tape.
     Foreign {
@@ -62,6 +69,7 @@ impl Word {
             0x0 | 0x8 if word & 0x0f00_0000 != 0 => Word::Unknown,
             0x0 => Word::Record { length, bad: false },
             0x8 => Word::Record { length, bad: true },
+            PACKED => Word::Private { length },
             // Private data, and the description of the tape.
             0x1..=0x6 | 0xe => Word::Foreign { length },
             // A private mark.
@@ -69,6 +77,12 @@ impl Word {
             _ => Word::Unknown,
         }
     }
+}
+
+/// The word before and behind a compressed block of that many bytes.
+#[must_use]
+pub fn packed_word(stored: u32) -> u32 {
+    PACKED << CLASS_SHIFT | stored & LENGTH
 }
 
 /// Bytes of an image that a record with `length` bytes of data takes.
@@ -97,6 +111,7 @@ mod tests {
         assert_eq!(Word::parse(0x8000_0200), Word::Record { length: 512, bad: true });
         assert_eq!(Word::parse(0x8000_0000), Word::Record { length: 0, bad: true });
         assert_eq!(Word::parse(0x1000_0010), Word::Foreign { length: 16 });
+        assert_eq!(Word::parse(packed_word(16)), Word::Private { length: 16 });
         assert_eq!(Word::parse(0xe000_0010), Word::Foreign { length: 16 });
         assert_eq!(Word::parse(0x7123_4567), Word::Gap(4));
         for unknown in [0x0100_0000, 0x8100_0200, 0x9000_0001, 0xd000_0000, 0xffff_0000] {

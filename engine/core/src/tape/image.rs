@@ -6,13 +6,16 @@
 
 use super::format::{extent, WORD};
 use super::index::{Index, Place};
-use super::scan::{find, object, scan, Ending, Object, Words};
+use super::packing;
+use super::scan::{find, object, scan, Block, Ending, Object, Words};
 use super::sidecar::{self, Known};
 use crate::backend::{FileOptions, FileStore};
 use crate::error::{Error, Result};
 
 /// Zeros that are written at once.
 const ZEROS: usize = 1 << 16;
+/// Bytes that are made stable between two words of how far it is.
+const SYNCED: u64 = 32 << 20;
 
 /// What was done to an image, or found out about it, when it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,6 +45,8 @@ pub struct Image {
     changing: bool,
     /// Something is not on stable storage.
     unstable: bool,
+    /// Up to here all is, or as good as.
+    stable: u64,
 }
 
 impl Image {
@@ -76,6 +81,7 @@ impl Image {
             size,
             changing: false,
             unstable: false,
+            stable: size,
         };
         match known {
             Known::Index(index) => image.index = *index,
@@ -134,7 +140,7 @@ impl Image {
     /// # Errors
     /// What the kernel says.
     pub fn find(&self, wanted: u64) -> std::io::Result<Place> {
-        find(&self.file, self.size, &self.index, wanted)
+        Ok(find(&self.file, self.size, &self.index, wanted)?.0)
     }
 
     /// What stands at a place; both ends of a block have been looked at.
@@ -173,15 +179,16 @@ impl Image {
             self.file.set_length(place.offset)?;
             self.file.flush()?;
             self.size = place.offset;
+            self.stable = self.stable.min(self.size);
         }
         self.index.truncate(place);
         Ok(())
     }
 
-    /// A block was written at the end of data; the next one can be.
-    pub fn wrote_block(&mut self, length: u32) {
+    /// A block was written at the end of data, `stored` bytes of the image; the next one can be.
+    pub fn wrote_block(&mut self, stored: u32) {
         let at = self.end().offset;
-        self.index.push_block(at, at + extent(length));
+        self.index.push_block(at, at + extent(stored));
         self.size = self.end().offset;
         self.unstable = true;
     }
@@ -218,6 +225,12 @@ impl Image {
         }
     }
 
+    /// Whether something is not on stable storage.
+    #[must_use]
+    pub fn is_unstable(&self) -> bool {
+        self.unstable
+    }
+
     /// Make everything stable.
     ///
     /// # Errors
@@ -226,8 +239,25 @@ impl Image {
         if self.unstable {
             self.file.flush()?;
             self.unstable = false;
+            self.stable = self.size;
         }
         Ok(())
+    }
+
+    /// The same in pieces, and say after each how far it is: bytes, of how many.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn sync_telling(&mut self, mut tell: impl FnMut(u64, u64)) -> std::io::Result<()> {
+        let (begin, whole) = (self.stable, self.size.saturating_sub(self.stable));
+        let mut done = 0;
+        while self.unstable && done < whole {
+            tell(done, whole);
+            let piece = (whole - done).min(SYNCED);
+            self.file.write_out(begin + done, piece);
+            done += piece;
+        }
+        self.sync()
     }
 
     /// Make everything stable, and keep the index for the next time the image is opened.
@@ -247,24 +277,35 @@ impl Image {
         Ok(())
     }
 
-    /// What up to `limit` objects are, from one on: where each is, how long the block, -1 for a
-    /// filemark, and whether it has errors.
+    /// The data of a compressed block, whose `stored` bytes are at an offset.
+    ///
+    /// # Errors
+    /// What the kernel says; InvalidData where they are not what was written.
+    pub fn unpack(&self, offset: u64, stored: u32) -> std::io::Result<Vec<u8>> {
+        let mut bytes = vec![0; stored as usize];
+        if self.file.fill(offset, &mut bytes)? < bytes.len() {
+            return Err(std::io::Error::from_raw_os_error(libc::EIO));
+        }
+        packing::unpack(&bytes)
+    }
+
+    /// What up to `limit` objects are, from one on: None is a filemark.
     ///
     /// # Errors
     /// What the kernel says; EIO where the file has been changed since it was opened.
-    pub fn objects(&self, first: u64, limit: usize) -> std::io::Result<Vec<(u64, i64, bool)>> {
+    pub fn objects(&self, first: u64, limit: usize) -> std::io::Result<Vec<Option<Block>>> {
         let mut place = self.find(first)?;
         let mut words = Words::new(&self.file);
         let mut found = Vec::new();
         while found.len() < limit && place.object < self.end().object {
             let next = match object(&mut words, place.offset, self.size)? {
                 Object::Mark(offset) => {
-                    found.push((offset, -1, false));
+                    found.push(None);
                     offset + WORD
                 }
-                Object::Block { offset, length, bad } => {
-                    found.push((offset + WORD, length.into(), bad));
-                    offset + extent(length)
+                Object::Block(block) => {
+                    found.push(Some(block));
+                    block.next()
                 }
                 Object::End | Object::Broken(..) => {
                     return Err(std::io::Error::from_raw_os_error(libc::EIO));

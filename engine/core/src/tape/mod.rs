@@ -14,7 +14,10 @@ pub mod turn;
 
 mod answers;
 mod moving;
+mod packing;
 mod position;
+pub mod progress;
 mod reading;
 mod spacing;
+mod verifying;
 mod writing;

@@ -1,5 +1,6 @@
 //! READ (SSC-5, "READ(6) command").
 
+use std::io::ErrorKind;
 use std::sync::atomic::AtomicBool;
 
 use super::answers;
@@ -7,7 +8,7 @@ use super::drive::Tape;
 use super::format::{extent, padded, Word, WORD};
 use super::index::Place;
 use super::moving::{append, blocks_of, needs, INLINE};
-use super::scan::Object;
+use super::scan::{Block, Form, Object};
 use crate::chain::Buffers;
 use crate::outcome::Outcome;
 use crate::store::{go_on, Stop};
@@ -81,7 +82,7 @@ pub fn read_at_once(
     }
     tape.place = Place { object: tape.place.object + 1, offset: next };
     let outcome = read_one(tape, length, suppress, found);
-    count_read(tape, outcome.transferred);
+    count_read(tape, outcome.transferred, found);
     Some(outcome)
 }
 
@@ -89,17 +90,17 @@ fn word_in(bytes: &[u8; 9], at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
-fn count_read(tape: &mut Tape, bytes: u64) {
+fn count_read(tape: &mut Tape, bytes: u64, stored: u32) {
     tape.carried.blocks_read += 1;
     tape.carried.bytes_read += bytes;
+    tape.carried.stored_read += u64::from(stored);
 }
 
 /// What a block was found to be.
 enum Found {
-    Block {
-        length: u32,
-        bad: bool,
-    },
+    Block(u32),
+    /// A block that cannot be read.
+    Bad,
     Mark,
     End,
     /// No record; the tape stands before it still.
@@ -122,18 +123,38 @@ fn pass(
             tape.go(Place { object: tape.place.object + 1, offset: offset + WORD });
             Ok(Found::Mark)
         }
-        Object::Block { offset, length, bad } => {
-            if !exactly || length == most {
-                let mut part = into.duplicate();
-                part.truncate(length.min(most).into());
-                fill(tape, offset + WORD, part, ended)?;
-            }
-            let next = offset + extent(length);
-            tape.go(Place { object: tape.place.object + 1, offset: next });
+        Object::Block(block) => {
+            let length = block.length;
+            let mut part = into.duplicate();
+            let wanted = if exactly && length != most { 0 } else { length.min(most) };
+            part.truncate(wanted.into());
+            let good = take(tape, block, part, ended)?;
+            pass_block(tape, block);
             look_ahead(tape);
-            count_read(tape, length.min(most).into());
-            Ok(Found::Block { length, bad })
+            count_read(tape, wanted.into(), block.stored);
+            Ok(if good { Found::Block(length) } else { Found::Bad })
         }
+    }
+}
+
+/// Stand behind a block.
+pub fn pass_block(tape: &mut Tape, block: Block) {
+    tape.go(Place { object: tape.place.object + 1, offset: block.next() });
+}
+
+/// Put the beginning of a block's data in `part`; whether it is what was written.
+fn take(tape: &Tape, block: Block, part: Buffers, ended: &AtomicBool) -> Result<bool, Stop> {
+    if block.form != Form::Packed {
+        fill(tape, block.data(), part, ended)?;
+        return Ok(block.form == Form::Plain);
+    }
+    match tape.image.unpack(block.data(), block.stored) {
+        Ok(data) => {
+            part.write(0, &data);
+            Ok(true)
+        }
+        Err(error) if error.kind() == ErrorKind::InvalidData => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -174,19 +195,19 @@ pub fn read(tape: &mut Tape, asked: Asked, buffers: &Buffers, ended: &AtomicBool
         let left = if asked.fixed { i64::from(blocks - done) } else { i64::from(asked.length) };
         let moved = u64::from(done) * u64::from(size);
         let outcome = match found {
-            Found::Block { length, bad: false } if asked.fixed => {
+            Found::Block(length) if asked.fixed => {
                 if length == size {
                     rest.advance(size.into());
                     continue;
                 }
                 answers::incorrect_length(left)
             }
-            Found::Block { length, bad: false } => {
+            Found::Block(length) => {
                 return read_one(tape, asked.length, asked.suppress, length);
             }
             Found::Mark => answers::filemark(left),
             Found::End => answers::end_of_data(left),
-            Found::Block { bad: true, .. } | Found::Broken => {
+            Found::Bad | Found::Broken => {
                 tape.carried.read_errors += 1;
                 answers::unreadable(left)
             }
@@ -196,7 +217,7 @@ pub fn read(tape: &mut Tape, asked: Asked, buffers: &Buffers, ended: &AtomicBool
     Outcome::good(u64::from(blocks) * u64::from(size))
 }
 
-fn failed_read(tape: &mut Tape, stop: &Stop) -> Outcome {
+pub fn failed_read(tape: &mut Tape, stop: &Stop) -> Outcome {
     if !matches!(stop, Stop::Ended) {
         tape.carried.read_errors += 1;
     }

@@ -2,6 +2,7 @@
 
 use super::format::{extent, padded, Word, WORD};
 use super::index::{Index, Place};
+use super::packing;
 use crate::backend::FileStore;
 
 /// Filemarks and nothing before them, more than which no tape has: it is a file of zeros.
@@ -58,20 +59,56 @@ impl<'a> Words<'a> {
     }
 }
 
+/// How a block lies in an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// As it is.
+    Plain,
+    /// With errors.
+    Bad,
+    /// Compressed.
+    Packed,
+}
+
+/// A block of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// Where its length word is.
+    pub offset: u64,
+    /// Bytes of data.
+    pub length: u32,
+    /// Bytes of them in the image.
+    pub stored: u32,
+    /// How they lie there.
+    pub form: Form,
+}
+
+impl Block {
+    fn plain(offset: u64, length: u32, bad: bool) -> Self {
+        let form = if bad { Form::Bad } else { Form::Plain };
+        Block { offset, length, stored: length, form }
+    }
+
+    /// Where its data is.
+    #[must_use]
+    pub fn data(&self) -> u64 {
+        self.offset + WORD
+    }
+
+    /// Where what is behind it begins.
+    #[must_use]
+    pub fn next(&self) -> u64 {
+        self.offset + extent(self.stored)
+    }
+}
+
 /// What stands at a place, gaps and what is somebody else's left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Object {
     /// A filemark at that offset.
     Mark(u64),
-    /// A block whose length word is at that offset.
-    Block {
-        /// Where.
-        offset: u64,
-        /// Bytes of data.
-        length: u32,
-        /// It has errors.
-        bad: bool,
-    },
+    /// A block.
+    Block(Block),
     /// None: the end of data.
     End,
     /// None that can be used, for that reason, at that offset.
@@ -98,14 +135,39 @@ pub fn object(words: &mut Words<'_>, mut offset: u64, size: u64) -> std::io::Res
                 Ending::Whole => offset += extent(length),
                 broken => return Ok(Object::Broken(broken, offset)),
             },
+            Word::Private { length: stored } => match closes(words, offset, stored, word, size)? {
+                Ending::Whole => match packed(words, offset, stored)? {
+                    Some(length) => {
+                        let form = Form::Packed;
+                        return Ok(Object::Block(Block { offset, length, stored, form }));
+                    }
+                    None => offset += extent(stored),
+                },
+                broken => return Ok(Object::Broken(broken, offset)),
+            },
             Word::Record { length, bad } => {
                 return Ok(match closes(words, offset, length, word, size)? {
-                    Ending::Whole => Object::Block { offset, length, bad },
+                    Ending::Whole => Object::Block(Block::plain(offset, length, bad)),
                     broken => Object::Broken(broken, offset),
                 });
             }
         }
     }
+}
+
+/// Bytes of the block in a record of our private class; None: it is somebody else's.
+fn packed(words: &mut Words<'_>, offset: u64, stored: u32) -> std::io::Result<Option<u32>> {
+    if (stored as usize) < packing::HEAD {
+        return Ok(None);
+    }
+    let mut head = [0; packing::HEAD / WORD as usize];
+    for (number, word) in (1..).zip(&mut head) {
+        match words.at(offset + number * WORD)? {
+            Some(found) => *word = found,
+            None => return Ok(None),
+        }
+    }
+    Ok(packing::length(head))
 }
 
 /// Whether a record ends as it begins.
@@ -147,27 +209,31 @@ pub fn scan(
                     return Ok((Ending::Zeros, offset));
                 }
             }
-            Object::Block { offset, length, .. } => {
-                index.push_block(offset, offset + extent(length));
-            }
+            Object::Block(block) => index.push_block(block.offset, block.next()),
             Object::End => return Ok((Ending::Whole, index.end().offset)),
             Object::Broken(ending, offset) => return Ok((ending, offset)),
         }
     }
 }
 
-/// The place of an object, found by reading from the nearest known one on; the last that there is,
-/// where there are fewer.
+/// The place of an object, found by reading from the nearest known one on, and how many objects
+/// were read; the last that there is, where there are fewer.
 ///
 /// # Errors
 /// What the kernel says.
-pub fn find(file: &FileStore, size: u64, index: &Index, wanted: u64) -> std::io::Result<Place> {
-    let mut place = index.near(wanted);
+pub fn find(
+    file: &FileStore,
+    size: u64,
+    index: &Index,
+    wanted: u64,
+) -> std::io::Result<(Place, u64)> {
+    let near = index.near(wanted);
+    let mut place = near;
     let mut words = Words::new(file);
     while place.object < wanted && place.object < index.end().object {
         let offset = match object(&mut words, place.offset, size)? {
             Object::Mark(offset) => offset + WORD,
-            Object::Block { offset, length, .. } => offset + extent(length),
+            Object::Block(block) => block.next(),
             // The file was changed behind our back.
             Object::End | Object::Broken(..) => {
                 return Err(std::io::Error::from_raw_os_error(libc::EIO));
@@ -175,5 +241,5 @@ pub fn find(file: &FileStore, size: u64, index: &Index, wanted: u64) -> std::io:
         };
         place = Place { object: place.object + 1, offset };
     }
-    Ok(place)
+    Ok((place, place.object - near.object))
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::answers;
 use super::drive::{Tape, MAX_BLOCK};
-use super::format::{extent, WORD};
+use super::format::{extent, packed_word, WORD};
 use super::moving::{append, blocks_of, needs, INLINE};
 use crate::backend::FileStore;
 use crate::cdb::invalid_field;
@@ -21,8 +21,8 @@ struct Frame {
 }
 
 impl Frame {
-    fn new(length: u32) -> Self {
-        let [a, b, c, d] = length.to_le_bytes();
+    fn new(word: u32) -> Self {
+        let [a, b, c, d] = word.to_le_bytes();
         Frame { head: [a, b, c, d], tail: [0, a, b, c, d] }
     }
 
@@ -41,6 +41,7 @@ impl Frame {
 pub fn write_at_once(tape: &mut Tape, length: u32, buffers: &Buffers) -> Option<Outcome> {
     let ready = tape.image.is_open_at(tape.place)
         && !tape.unbuffered
+        && !tape.compress
         && (1..=INLINE).contains(&length)
         && buffers.length() >= length.into()
         && tape.place.offset + extent(length) <= tape.capacity;
@@ -58,18 +59,19 @@ pub fn write_at_once(tape: &mut Tape, length: u32, buffers: &Buffers) -> Option<
     // What was written in part, or not, is written again by whoever may wait.
     match written {
         Some(Ok(moved)) if moved == extent(length) => {
-            wrote(tape, length);
+            wrote(tape, length, length);
             Some(warned(tape, length.into()))
         }
         _ => None,
     }
 }
 
-fn wrote(tape: &mut Tape, length: u32) {
-    tape.image.wrote_block(length);
+fn wrote(tape: &mut Tape, length: u32, stored: u32) {
+    tape.image.wrote_block(stored);
     tape.go(tape.image.end());
     tape.carried.blocks_written += 1;
     tape.carried.bytes_written += u64::from(length);
+    tape.carried.stored_written += u64::from(stored);
 }
 
 /// All was written; perhaps the medium ends soon.
@@ -109,12 +111,13 @@ pub fn write(
         }
         let left = if fixed { i64::from(blocks - done) } else { i64::from(length) };
         let moved = u64::from(done) * u64::from(size);
-        if tape.place.offset + extent(size) > tape.capacity {
-            return answers::overflow(left).having_moved(moved);
-        }
-        if let Err(error) = write_block(tape, &rest, size) {
-            tape.carried.write_errors += 1;
-            return answers::host(&error, true, left).having_moved(moved);
+        match write_block(tape, &rest, size) {
+            Ok(true) => {}
+            Ok(false) => return answers::overflow(left).having_moved(moved),
+            Err(error) => {
+                tape.carried.write_errors += 1;
+                return answers::host(&error, true, left).having_moved(moved);
+            }
         }
         rest.advance(size.into());
     }
@@ -127,17 +130,49 @@ pub fn write(
     warned(tape, total)
 }
 
-fn write_block(tape: &mut Tape, data: &Buffers, length: u32) -> std::io::Result<()> {
+/// Write a block; false: there is no room for it.
+fn write_block(tape: &mut Tape, data: &Buffers, length: u32) -> std::io::Result<bool> {
+    if tape.compress {
+        // A copy: the guest may change its pages while they are compressed.
+        let mut copy = vec![0; length as usize];
+        data.read(0, &mut copy);
+        // Taken out for as long as it is in use, and put back.
+        let mut packer = std::mem::take(&mut tape.packer);
+        let written = packer.pack(&copy).map(|packed| {
+            let stored = packed.len() as u32; // less than `length`
+            let mut data = Buffers::with_capacity(1);
+            data.push(packed.as_mut_ptr(), packed.len());
+            write_record(tape, &data, length, stored, packed_word(stored))
+        });
+        tape.packer = packer;
+        if let Some(written) = written {
+            return written;
+        }
+    }
+    write_record(tape, data, length, length, length)
+}
+
+/// Write a record of a block of `length` bytes; false: there is no room for it.
+fn write_record(
+    tape: &mut Tape,
+    data: &Buffers,
+    length: u32,
+    stored: u32,
+    word: u32,
+) -> std::io::Result<bool> {
+    if tape.place.offset + extent(stored) > tape.capacity {
+        return Ok(false);
+    }
     tape.image.open_at(tape.place)?;
-    let mut frame = Frame::new(length);
+    let mut frame = Frame::new(word);
     let mut list = Buffers::with_capacity(data.parts().len() + 2);
-    frame.list(&mut list, data, length);
+    frame.list(&mut list, data, stored);
     if let Err(error) = write_list(&tape.image.file, list, tape.place.offset) {
         tape.image.forget_tail();
         return Err(error);
     }
-    wrote(tape, length);
-    Ok(())
+    wrote(tape, length, stored);
+    Ok(true)
 }
 
 fn write_list(file: &FileStore, mut list: Buffers, mut offset: u64) -> std::io::Result<()> {

@@ -9,7 +9,6 @@ use super::Worker;
 use crate::cdb;
 use crate::counters::add;
 use crate::error::RingFault;
-use crate::gate::Access;
 use crate::mailbox::{Event, QueueKind};
 use crate::map::{Entry, Map};
 use crate::medium::Medium;
@@ -208,7 +207,7 @@ impl Worker {
         slot.ended = Some(Arc::clone(&ended));
         let reading = match work {
             Slow::Transfer(transfer) => !transfer.write,
-            Slow::Tape { .. } => slot.access == Some(Access::Read),
+            Slow::Tape { command, .. } => !command.outgoing(),
             _ => false,
         };
         let buffers = slot.chain.data(!reading);

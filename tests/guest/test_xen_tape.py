@@ -1,0 +1,73 @@
+"""A tape at pvSCSI in a stock guest of emulated Xen: mt, tar, and what its ring cannot carry."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.harness.xen_daemon import PATIENCE, TAPE, TAPES
+
+if TYPE_CHECKING:
+    from tests.harness.inner_guest import InnerGuest
+
+pytestmark = [pytest.mark.guest, pytest.mark.xen]
+
+
+@pytest.fixture(scope="module")
+def tape(xen_guest: InnerGuest) -> InnerGuest:
+    """The guest, with its drives' nodes."""
+    found = xen_guest.console.check("modprobe st; modprobe sg; lsscsi")
+    assert found.count("VIRTUAL TAPE") == len(TAPES), found
+    return xen_guest
+
+
+def node(guest: InnerGuest, target: int) -> str:
+    """The node of a drive that is not rewound when it is closed."""
+    name = guest.console.check(
+        f"basename -a /sys/bus/scsi/devices/*:0:{target}:0/scsi_tape/nst? | head -n1"
+    )
+    return f"/dev/{name.strip()}"
+
+
+def test_mt_moves_a_tape_of_pvscsi(tape: InnerGuest) -> None:
+    drive = node(tape, TAPE)
+    tape.console.check(
+        f"set -e; mt -f {drive} rewind;"
+        "for n in 1 2 3; do"
+        f" head -c $((n * 512)) /dev/zero | dd of={drive} bs=512 2>/dev/null; done",
+        timeout=PATIENCE,
+    )
+    for words, block in (
+        ("rewind", 0), ("fsf 2", 5), ("eod", 9), ("bsf 1", 8), ("bsr 1", 7), ("seek 4", 4),
+        ("asf 1", 2),
+    ):  # fmt: skip
+        said = tape.console.check(f"mt -f {drive} {words} && mt -f {drive} tell")
+        assert said.strip() == f"At block {block}.", words
+    assert "ONLINE" in tape.console.check(f"mt -f {drive} status")
+    tape.console.check(f"mt -f {drive} offline; mt -f {drive} load; mt -f {drive} setblk 0")
+
+
+def test_tar_restores_what_it_wrote(tape: InnerGuest) -> None:
+    drive = node(tape, TAPE)
+    tape.console.check(
+        f"set -e; export TAPE={drive}; rm -rf /tmp/a /tmp/b; mkdir /tmp/a /tmp/b; cd /tmp/a;"
+        "for n in 1 2 3; do head -c $((n * 70000)) /dev/urandom >$n; done; mt rewind;"
+        "tar -cf $TAPE 1 2; tar -b 128 -cf $TAPE 3; mt rewind;"
+        "cd /tmp/b; tar -xf $TAPE; mt asf 1; tar -b 128 -xf $TAPE;"
+        "for n in 1 2 3; do cmp /tmp/a/$n $n; done",
+        timeout=PATIENCE,
+    )
+
+
+def test_blocks_of_any_length_that_tar_takes_are_written_or_refused(tape: InnerGuest) -> None:
+    drive = node(tape, TAPE)
+    out = []
+    for blocks in (512, 1000, 1016, 1024, 2048):
+        done = tape.console.run(
+            f"mt -f {drive} rewind; cd /bin; tar -b {blocks} -cf {drive} bash tar mt-st busybox &&"
+            f" mt -f {drive} rewind && tar -b {blocks} -tf {drive}; dmesg | tail -5",
+            timeout=PATIENCE,
+        )
+        out.append((blocks, done.status, done.output))
+    open("/tmp/xen_tape_out.txt", "w").write("\n".join(map(str, out)))

@@ -1,0 +1,1 @@
+"""`changer`: libraries of tapes, for people."""
