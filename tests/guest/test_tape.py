@@ -135,11 +135,11 @@ def test_filemarks_erase_and_the_rest_of_mt(tape: Machine) -> None:
         "retension", "lock", "unlock", "load", "drvbuffer 0", "drvbuffer 1", "setdensity 0x80",
         "stoptions buffer-writes", "stsetoptions can-bsr", "stclearoptions can-bsr",
         "stwrthreshold 32", "defblksize 0", "defdensity 0x80", "defdrvbuffer 1", "sttimeout 900",
-        "stlongtimeout 14000", "stshowoptions", "densities",
+        "stlongtimeout 14000", "stshowoptions", "densities", "compression 1", "compression 0",
     ):  # fmt: skip
         mt(tape, words)
-    # What an image does not have, and is refused: setmarks, compression, a second partition.
-    for words in ("wset 1", "fss 1", "bss 1", "compression 1", "setpartition 1", "mkpartition 9"):
+    # What an image does not have, and is refused: setmarks, a second partition.
+    for words in ("wset 1", "fss 1", "bss 1", "setpartition 1", "mkpartition 9"):
         assert tape.console.run(f"mt -f /dev/nst0 {words}").status != 0, words
     mt(tape, "offline")
     # st itself would wait two minutes for a tape that comes.
@@ -186,6 +186,62 @@ def test_a_full_tape_is_told_in_time(tape: Machine) -> None:
     mt(tape, "rewind", drive=1)
     counted = tape.console.check("dd if=/dev/nst1 bs=64k of=/dev/null 2>&1")
     assert re.search(r"^(2[5-9]|3[01])\+0 records in", counted, re.MULTILINE), counted
+
+
+def test_stinit_sets_compression_and_the_image_is_small(tape: Machine, short_folder: Path) -> None:
+    definition = (
+        'manufacturer="VHPVSCSI" model="VIRTUAL TAPE" {\\n'
+        "scsi2logical=1 can-bsr=1\\nmode1 blocksize=0 compression=1\\n}\\n"
+    )
+    tape.console.check(
+        f"printf '{definition}' >/etc/stinit.def; stinit;"
+        "mt -f /dev/nst0 offline; mt -f /dev/nst0 load;"
+        "seq 1 300000 >/tmp/text; tar -b 128 -cf /dev/nst0 -C /tmp text; mt -f /dev/nst0 rewind;"
+        "tar -b 128 -df /dev/nst0 -C /tmp"
+    )
+    text = tape.console.check(f"sg_logs -p 0x17 {generic(tape)}; sg_logs -p 0x1b {generic(tape)}")
+    assert "Data compression enabled: 0x1" in text
+    assert int(re.findall(r"Last load write compression ratio: (\d+)", text)[0]) > 200
+    size, plain = (short_folder / "t.tap").stat().st_size, 1_988_895
+    assert size < plain / 2
+    tape.console.check(
+        "mt -f /dev/nst0 compression 0; mt -f /dev/nst0 rewind; tar -df /dev/nst0 -b 128 -C /tmp"
+    )
+
+
+def test_a_cartridge_remembers_what_it_is_told(tape: Machine) -> None:
+    node = generic(tape)
+    # WRITE ATTRIBUTE: a barcode.
+    value = r"\0\0\0\045\010\006\001\0\040" + "VT0001L8".ljust(32)
+    tape.console.check(
+        f"printf '{value}' >/tmp/list; sg_raw -s 41 -i /tmp/list {node}"
+        " 8d 00 00 00 00 00 00 00 00 00 00 00 00 29 00 00"
+    )
+    told = tape.console.check(f"sg_read_attr {node}")
+    for part in ("Barcode: VT0001L8", "Volume identifier: VT0001L8", "Load count: "):
+        assert part in told, told
+    assert "Barcode" in tape.console.check(f"sg_read_attr --sa=1 {node}")
+    text = tape.console.check(f"sg_logs -p 0x17 {node}; sg_logs -p 0x2e {node}")
+    assert "Volume barcode: VT0001L8" in text
+    assert "Hard error: 0" in text
+    limits = tape.console.check(f"sg_read_block_limits {node}")
+    assert "Maximum block size: 8388608" in limits
+
+
+def test_archives_go_on_with_the_next_tape(tape: Machine) -> None:
+    """The small tape ends; tar is told of both, cpio takes it out and asks at its terminal."""
+    tape.console.check(
+        "set -e; rm -rf /tmp/m; mkdir /tmp/m; cd /tmp/m; head -c 3000000 /dev/urandom >big;"
+        "cp big was; small=/dev/nst1; large=/dev/nst0; again() { mt -f $small load;"
+        " mt -f $large load; };"
+        "again; tar -M -cf $small -f $large big; rm big; again; tar -M -xf $small -f $large;"
+        "cmp big was; rm big; ln was big;"
+        "again; rm /dev/tty; mkfifo /dev/tty; exec 3<>/dev/tty; echo $large >&3;"
+        "echo big | cpio -o -C 65536 >$small; exec 3<&-; rm big; again;"
+        "exec 3<>/dev/tty; echo $large >&3; cpio -i -C 65536 <$small; exec 3<&-;"
+        "rm /dev/tty; mknod /dev/tty c 5 0; cmp big was",
+        timeout=240,
+    )
 
 
 def test_a_protected_tape_is_read_and_not_written(tape: Machine) -> None:

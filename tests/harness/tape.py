@@ -23,6 +23,7 @@ FOUND_MARK = (0, 0x00, 0x01)
 EARLY_WARNING = (0, 0x00, 0x02)
 BEGINNING = (0, 0x00, 0x04)
 END_OF_DATA = (8, 0x00, 0x05)
+MISCOMPARE = (0xE, 0x1D, 0x00)
 OVERFLOW = (0xD, 0x00, 0x02)
 NOTHING_MORE = (0, 0x00, 0x00)
 ROOM = 1 << 16
@@ -38,6 +39,18 @@ def read_6(length: int, *, fixed: bool = False, suppress: bool = False) -> bytes
 
 def write_filemarks(count: int, *, immediate: bool = False) -> bytes:
     return struct.pack(">BBHBB", 0x10, immediate, count >> 8, count & 0xFF, 0)
+
+
+def verify(
+    number: int,
+    *,
+    fixed: bool = False,
+    compare: bool = False,
+    marks: bool = False,
+    everything: bool = False,
+) -> bytes:
+    flags = everything << 5 | marks << 3 | compare << 1 | fixed
+    return bytes((0x13, flags)) + number.to_bytes(3, "big") + b"\0"
 
 
 def space(over: int, count: int) -> bytes:
@@ -87,6 +100,31 @@ class Tape:
     def rewind(self) -> None:
         self.check(REWIND)
 
+    def compress(self, *, on: bool) -> None:
+        """Set DCE as Linux's st does for `mt compression`."""
+        sense = self.check(bytes((0x1A, 0, 0x0F, 0, 255, 0)), data_in=255).data
+        page = bytearray(sense[12:28])
+        page[2] = page[2] & 0x7F | on << 7
+        # Without a block descriptor: its length stays.
+        data = bytes((0, 0, 0x10, 0)) + page
+        self.check(bytes((0x15, 0x10, 0, 0, len(data), 0)), data_out=data)
+
+    def write_attribute(self, code: int, value: bytes) -> None:
+        """Write one binary attribute of a host."""
+        data = struct.pack(">IHBH", 5 + len(value), code, 0, len(value)) + value
+        self.check(struct.pack(">B9xI2x", 0x8D, len(data)), data_out=data)
+
+    def attributes(self, first: int) -> dict[int, bytes]:
+        """The values of attributes from one on, which must be there."""
+        cdb = struct.pack(">B7xHI2x", 0x8C, first, 1 << 15)
+        data = self.check(cdb, data_in=1 << 15).data
+        end, at, found = 4 + struct.unpack_from(">I", data)[0], 4, {}
+        while at < end:
+            code, _, length = struct.unpack_from(">HBH", data, at)
+            found[code] = data[at + 5 : at + 5 + length]
+            at += 5 + length
+        return found
+
     def position(self) -> int:
         """The number of the object that it stands before."""
         return struct.unpack_from(">I", self.check(READ_POSITION, data_in=20).data, 4)[0]
@@ -135,6 +173,7 @@ class Model:
 
     objects: list[Object] = field(default_factory=list)
     at: int = 0
+    attributes: dict[int, bytes] = field(default_factory=dict)
 
     def write(self, block: bytes) -> None:
         self.objects[self.at :] = [block]
@@ -194,6 +233,24 @@ class Model:
         found = [n for n in starts if self.objects[n : n - count] == wanted]
         self.at = found[0] if found else 0
         return None if found else BEGINNING
+
+    def verify_marks(self, count: int) -> tuple[tuple[int, int, int] | None, int]:
+        while count:
+            if self.at == len(self.objects):
+                return END_OF_DATA, count
+            count -= self.objects[self.at] is None
+            self.at += 1
+        return None, 0
+
+    def compare(self, block: bytes) -> tuple[int, int, int] | None:
+        """What VERIFY of one block of any length says."""
+        found = self.read()
+        if not isinstance(found, bytes):
+            assert found is not None
+            return found
+        if len(found) != len(block):
+            return NOTHING_MORE
+        return None if found == block else MISCOMPARE
 
     def space_end(self) -> None:
         self.at = len(self.objects)

@@ -20,8 +20,14 @@ class _NoRing:
 class Drive(Asked):
     """The tape of a LUN, with nexuses "a" and "b", who have heard what there was to hear."""
 
-    def __init__(self, pdev):
+    def __init__(self, pdev, memory=None):
         self.held = contextlib.ExitStack()
         spec = parse_lun(f"0:0:0:0={pdev}")
-        self.tape = make_tape(spec, _NoRing(), lambda _naa, _held: None, self.held, ())
+        self.tape = make_tape(spec, _NoRing(), lambda _naa, _held: memory, self.held, ())
         super().__init__(self.tape)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.held.close()

@@ -36,13 +36,19 @@ HARDWARE_ERROR = 4
 COUNTS = st.integers(-6, 12)
 STEPS = st.one_of(
     st.tuples(st.just("write"), st.sampled_from([1, 2, FIXED, FIXED, 700, 5001])),
+    st.tuples(st.just("write text"), st.sampled_from([1, FIXED, 700, 60_001])),
     st.tuples(st.just("write fixed"), st.integers(0, 5)),
     st.tuples(st.just("mark"), st.integers(0, 3)),
     st.tuples(st.just("read"), st.just(0)),
     st.tuples(st.just("read fixed"), st.integers(1, 6)),
     st.tuples(st.sampled_from(["blocks", "marks", "row", "blocks 16", "marks 16"]), COUNTS),
     st.tuples(st.sampled_from(["locate", "locate 16", "file"]), st.integers(0, 12)),
-    st.tuples(st.sampled_from(["rewind", "end", "erase", "reload"]), st.just(0)),
+    st.tuples(st.sampled_from(["verify fixed", "verify marks"]), st.integers(1, 6)),
+    st.tuples(st.sampled_from(["compare", "compress", "attribute"]), st.integers(0, 1)),
+    st.tuples(
+        st.sampled_from(["rewind", "rewind now", "end", "erase", "reload", "verify all"]),
+        st.just(0),
+    ),
 )
 
 
@@ -118,6 +124,10 @@ def step(tape: Tape, model: Model, what: str, number: int, salt: int) -> None:
             block = random.Random(salt).randbytes(number)
             tape.write(block)
             model.write(block)
+        case "write text":
+            block = (b"%d %d, " % (salt, number)) * number
+            tape.write(block[:number])
+            model.write(block[:number])
         case "write fixed":
             data = random.Random(salt).randbytes(number * FIXED)
             tape.check(ssc.write_6(number, fixed=True), data_out=data)
@@ -159,6 +169,29 @@ def step(tape: Tape, model: Model, what: str, number: int, salt: int) -> None:
         case "rewind":
             tape.rewind()
             model.at = 0
+        case "rewind now":
+            tape.check(bytes((0x01, 1, 0, 0, 0, 0)))
+            model.at = 0
+        case "verify fixed":
+            _, code, left = model.read_fixed(number, FIXED)
+            said(tape.do(ssc.verify(number, fixed=True)), code, left)
+        case "verify marks":
+            said(tape.do(ssc.verify(number, marks=True)), *model.verify_marks(number))
+        case "verify all":
+            tape.check(ssc.verify(0, everything=True))
+            model.space_end()
+        case "compare":
+            there = model.objects[model.at] if model.at < len(model.objects) else None
+            block = there or b"something"
+            # The last byte is another one, or all are the same.
+            block = block[:-1] + bytes((block[-1] ^ number,))
+            code = model.compare(block)
+            said(tape.do(ssc.verify(len(block), compare=True), data_out=block), code)
+        case "compress":
+            tape.compress(on=bool(number))
+        case "attribute":
+            tape.write_attribute(0x1400 + number, b"%d" % salt)
+            model.attributes[0x1400 + number] = b"%d" % salt
         case "end":
             tape.check(ssc.space(ssc.END, 0))
             model.space_end()
@@ -186,6 +219,9 @@ def test_a_tape_does_what_a_list_does(drive: Drive, steps: list[Step], restart: 
             drive.tape.check(select, data_out=data)
             model.at = 0
     assert drive.tape.everything() == model.objects
+    if model.attributes:
+        found = drive.tape.attributes(min(model.attributes))
+        assert {code: found[code] for code in model.attributes} == model.attributes
 
 
 #: Rounds of writing and killing.

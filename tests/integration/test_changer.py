@@ -117,6 +117,15 @@ def test_a_drive_is_named_as_it_names_itself(rig: Rig) -> None:
     assert {one.identifier for one in rig.changer.elements(smc.DRIVE)} == {b""}
 
 
+def test_a_loaded_cartridge_has_its_barcode_in_its_memory(rig: Rig) -> None:
+    rig.changer.move(slot(1), drive(0))
+    rig.drives[0].do(READY)
+    read_attribute = bytes.fromhex("8c00000000000000080600000100") + bytes(2)
+    data = rig.drives[0].check(read_attribute, data_in=256).data
+    assert data[4:9].hex() == "0806010020"
+    assert data[9 : 9 + 32] == b"A1L8".ljust(32)
+
+
 def test_two_cartridges_change_places(rig: Rig) -> None:
     rig.changer.move(slot(1), drive(0))
     rig.drives[0].do(READY)

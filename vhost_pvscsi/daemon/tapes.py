@@ -67,6 +67,8 @@ def make_tape(
 def _close(tape: EmulatedTape, medium: TapeMedium) -> None:
     try:
         medium.rest()
+        if tape.loaded:
+            tape.state.end_load()
     except OSError as error:
         log.error("%s: was not made stable: %s", tape.name, error)  # noqa: TRY400
     medium.close()

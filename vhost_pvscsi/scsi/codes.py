@@ -76,6 +76,8 @@ class SequentialOpcode(enum.IntEnum):
     LOCATE_10 = 0x2B
     READ_POSITION = 0x34
     REPORT_DENSITY_SUPPORT = 0x44
+    READ_ATTRIBUTE = 0x8C
+    WRITE_ATTRIBUTE = 0x8D
     SPACE_16 = 0x91
     LOCATE_16 = 0x92
     ERASE_16 = 0x93

@@ -11,6 +11,8 @@ ALL_SUBPAGES = 0xFF
 
 #: Control byte of a parameter: FORMAT AND LINKING 11b, a list of binary values (SPC-5 7.3.2.2).
 _BINARY_LIST = 0x03
+#: The same of a list of ASCII characters: FORMAT AND LINKING 01b.
+_TEXT_LIST = 0x01
 #: The same of a bounded counter: FORMAT AND LINKING 00b.
 _COUNTER = 0x00
 #: MOST RECENT TEMPERATURE READING where there is none (SPC-5 7.3.8).
@@ -24,21 +26,24 @@ class LogPage(enum.IntEnum):
     WRITE_ERRORS = 0x02
     READ_ERRORS = 0x03
     SEQUENTIAL_ACCESS = 0x0C
+    VOLUME_STATISTICS = 0x17
+    DATA_COMPRESSION = 0x1B
     TAPE_ALERT = 0x2E
     INFORMATIONAL_EXCEPTIONS = 0x2F
 
 
 @dataclass(frozen=True, slots=True)
 class LogParameter:
-    """One log parameter, a list of binary values unless it is a counter."""
+    """One log parameter, a list of binary values unless it is a counter or text."""
 
     code: int
     value: bytes
     counter: bool = False
+    text: bool = False
 
     def pack(self) -> bytes:
         """Build the parameter: code, control, length, value (SPC-5 7.3.2.2)."""
-        control = _COUNTER if self.counter else _BINARY_LIST
+        control = _COUNTER if self.counter else _TEXT_LIST if self.text else _BINARY_LIST
         return struct.pack(">HBB", self.code, control, len(self.value)) + self.value
 
 

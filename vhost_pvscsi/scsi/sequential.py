@@ -1,4 +1,4 @@
-"""What tapes say of themselves: mode parameters, capabilities, densities, logs (SSC-5)."""
+"""What tapes say of themselves: mode parameters, capabilities, densities (SSC-5)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .log import LogParameter
 from .mode import DATA_COMPRESSION_ENABLE, Bit, ModePage, PageDefinition, page, page_key
 from .pages import text_field
 
@@ -33,9 +32,6 @@ _ALGORITHM_AT, _SELECTED_AT = 7, 14
 #: Algorithms (SSC-5, "Compression algorithm identifiers"): the default one; FFh, one that is not
 #: registered, as zstd is not.
 _DEFAULT_ALGORITHM, _ALGORITHM = 0x01, 0xFF
-
-#: TapeAlert flags (SSC-5 8.2.3).
-TAPE_ALERTS = 64
 
 
 def device_specific(*, protected: bool, buffered: bool) -> int:
@@ -81,8 +77,8 @@ def error_recovery() -> PageDefinition:
 def data_compression(*, enabled: bool) -> PageDefinition:
     """Define the data compression page (SSC-5, 0Fh): DCC and DDE, there is one algorithm.
 
-    DCE can be changed. So can the low byte of COMPRESSION ALGORITHM, which Linux's st sets to 0 when
-    it turns compression off, and back.
+    DCE can be changed. So can the low byte of COMPRESSION ALGORITHM, which Linux's st sets to 0
+    when it turns compression off, and back.
     """
     body = bytearray(14)
     body[0] = 0xC0 if enabled else 0x40
@@ -184,24 +180,3 @@ def density_support(*, writable: bool, megabytes: int) -> bytes:
         text_field("SIMH tape image", 20),
     )
     return struct.pack(">HH", 2 + len(descriptor), 0) + descriptor
-
-
-def _counter(code: int, value: int) -> LogParameter:
-    return LogParameter(code, struct.pack(">Q", value), counter=True)
-
-
-def error_counters(processed: int, uncorrected: int) -> tuple[LogParameter, ...]:
-    """Build the parameters of log pages 02h and 03h (SPC-5 7.3.7): nothing is ever corrected."""
-    values = (0, 0, 0, 0, 0, processed, uncorrected)
-    return tuple(_counter(code, value) for code, value in enumerate(values))
-
-
-def sequential_access(*, written: int, read: int) -> tuple[LogParameter, ...]:
-    """Build the parameters of log page 0Ch (SSC-5): bytes, the same on both sides of the drive."""
-    values = (written, written, read, read)
-    return tuple(_counter(code, value) for code, value in enumerate(values))
-
-
-def tape_alerts(raised: frozenset[int] = frozenset()) -> tuple[LogParameter, ...]:
-    """Build the parameters of log page 2Eh (SSC-5): one flag each."""
-    return tuple(LogParameter(flag, bytes([flag in raised])) for flag in range(1, TAPE_ALERTS + 1))

@@ -6,7 +6,7 @@ import pytest
 
 from vhost_pvscsi.devices.tape.description import TapeGeometry
 from vhost_pvscsi.devices.tape.state import definitions
-from vhost_pvscsi.scsi import mode, sequential
+from vhost_pvscsi.scsi import mode, sequential, tape_logs
 from vhost_pvscsi.scsi.names import parse_commands
 
 
@@ -50,10 +50,10 @@ def test_mode_pages_have_the_lengths_of_the_standard() -> None:
 
 
 def test_there_are_64_tape_alerts_and_none_is_raised() -> None:
-    flags = sequential.tape_alerts()
+    flags = tape_logs.tape_alerts(frozenset())
     assert [one.code for one in flags] == list(range(1, 65))
     assert {one.value for one in flags} == {b"\0"}
-    assert sequential.tape_alerts(frozenset({20}))[19].value == b"\1"
+    assert tape_logs.tape_alerts(frozenset({20}))[19].value == b"\1"
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,12 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vhost_pvscsi.devices.emulated.description import derive_identity
 from vhost_pvscsi.errors import ConfigurationError
 from vhost_pvscsi.medium import UNLIMITED
 
-from .description import TapeGeometry
+from .auxiliary import AuxiliaryMemory
+from .description import PRODUCT, TapeGeometry
 from .opening import open_tape
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ class Cartridge:
     spec: LunSpec  #: how it was asked for
     files: TapeFiles
     geometry: TapeGeometry
+    memory: AuxiliaryMemory
     held: contextlib.ExitStack
 
     @classmethod
@@ -44,7 +47,13 @@ class Cartridge:
         with contextlib.ExitStack() as undo:
             files = open_tape(spec, undo)
             geometry = TapeGeometry(options.capacity, options.read_only)
-            return cls(spec, files, geometry, undo.pop_all())
+            memory = AuxiliaryMemory.of(files.path, read_only=options.read_only)
+            return cls(spec, files, geometry, memory, undo.pop_all())
+
+    @property
+    def serial(self) -> str:
+        """Its serial number: of the image's path, as a LUN's is."""
+        return derive_identity(f"cartridge:{self.files.path}", product=PRODUCT).serial
 
     def put_into(self, drive: TapeMedium) -> None:
         """Put it into an empty drive, on a thread that may wait; a torn tail is cut.

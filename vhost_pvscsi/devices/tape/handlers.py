@@ -11,7 +11,7 @@ from vhost_pvscsi.scsi.codes import Opcode, SequentialOpcode
 from vhost_pvscsi.scsi.opcodes import SEQUENTIAL
 from vhost_pvscsi.scsi.opcodes import tape_command as command
 
-from . import loading, reports
+from . import attributes, loading, logs, reports
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +28,9 @@ HANDLERS: Mapping[Command, Handler] = {
     command(SequentialOpcode.REPORT_DENSITY_SUPPORT): reports.report_density_support,
     command(SequentialOpcode.LOAD_UNLOAD): loading.load_unload,
     command(Opcode.PREVENT_ALLOW_MEDIUM_REMOVAL): readiness.prevent_allow,
-    command(Opcode.LOG_SENSE): reports.log_sense,
+    command(Opcode.LOG_SENSE): logs.log_sense,
+    command(SequentialOpcode.READ_ATTRIBUTE): attributes.read_attribute,
+    command(SequentialOpcode.WRITE_ATTRIBUTE): attributes.write_attribute,
 }
 
 #: All that a tape answers.

@@ -56,6 +56,7 @@ async def make_ready(tape: TapeState, *, but: str | None = None) -> None:
     Everybody is told that it may be another one (SPC-5, 28h/00h), `but` who loaded it.
     """
     await tape.attentions.establish(sense.MEDIUM_MAY_HAVE_CHANGED, but=but)
+    await asyncio.to_thread(tape.begin_load)
     await make_ready_again(tape)
 
 
@@ -73,6 +74,7 @@ async def unload(tape: TapeState, *, force: bool = False) -> Reply:
     if tape.removal.ejected:
         return Reply()
     if tape.removal.preventing and not force:
+        tape.prevented += 1
         return sense.check_condition(sense.MEDIUM_REMOVAL_PREVENTED)
     await tape.set_stopped(True)
     reply = await _rest(tape)
@@ -80,6 +82,7 @@ async def unload(tape: TapeState, *, force: bool = False) -> Reply:
         # What could not be made stable stays where it is.
         await tape.set_stopped(False)
     else:
+        await asyncio.to_thread(tape.end_load)
         tape.removal.ejected = True
     return reply
 

@@ -1,17 +1,14 @@
-"""What the emulated tape says of itself: INQUIRY, limits, densities, logs."""
+"""What the emulated tape says of itself: INQUIRY, limits, densities."""
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from vhost_pvscsi.devices.primary import inquiry as primary
-from vhost_pvscsi.devices.primary import logs
 from vhost_pvscsi.devices.primary.parameters import MOST_SENSE
 from vhost_pvscsi.devices.primary.state import truncated
 from vhost_pvscsi.medium import MAX_TAPE_BLOCK
-from vhost_pvscsi.scsi import log, pages, sequential, target_ports
-from vhost_pvscsi.scsi.log import LogPage
+from vhost_pvscsi.scsi import pages, sequential, target_ports
 from vhost_pvscsi.scsi.pages import Vpd
 from vhost_pvscsi.scsi.request import Reply, Request
 from vhost_pvscsi.scsi.sense import invalid_field
@@ -80,19 +77,3 @@ async def report_density_support(tape: TapeState, request: Request, cdb: Cdb) ->
     geometry = tape.geometry
     data = sequential.density_support(writable=not geometry.read_only, megabytes=geometry.megabytes)
     return refused or truncated(data, cdb)
-
-
-async def log_sense(tape: TapeState, request: Request, cdb: Cdb) -> Reply:
-    """Answer LOG SENSE (SPC-5, "LOG SENSE command"): counted since the tape was attached."""
-    del request
-    now = await asyncio.to_thread(tape.medium.standing)
-    known = {
-        LogPage.WRITE_ERRORS: sequential.error_counters(now.bytes_written, now.write_errors),
-        LogPage.READ_ERRORS: sequential.error_counters(now.bytes_read, now.read_errors),
-        LogPage.SEQUENTIAL_ACCESS: sequential.sequential_access(
-            written=now.bytes_written, read=now.bytes_read
-        ),
-        LogPage.TAPE_ALERT: sequential.tape_alerts(),
-        LogPage.INFORMATIONAL_EXCEPTIONS: log.informational_exceptions(),
-    }
-    return logs.answer({(int(code), 0): known[code] for code in known}, cdb)

@@ -15,6 +15,7 @@ from vhost_pvscsi.scsi.codes import SequentialOpcode
 from vhost_pvscsi.scsi.sense import invalid_parameter
 from vhost_pvscsi.scsi.sequential import BlockDescriptor
 
+from .alerts import Alerts, Causes
 from .description import TapeGeometry
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from vhost_pvscsi.devices.emulated.description import DiskIdentity
     from vhost_pvscsi.devices.nonvolatile import UnitMemory
-    from vhost_pvscsi.medium import TapeMedium
+    from vhost_pvscsi.medium import TapeMedium, TapeStanding
     from vhost_pvscsi.scsi.command import CommandSet
     from vhost_pvscsi.scsi.request import Reply
     from vhost_pvscsi.scsi.sense import SenseCode
@@ -80,6 +81,11 @@ class TapeState(UnitState):
         self._settings = Settings()
         self._media_watchers: list[Callable[[str], None]] = []
         medium.set_descriptor_sense(self.modes.descriptor_sense)
+        #: How the drive stood when the cartridge was loaded.
+        self.at_load = medium.standing()
+        self.alerts = Alerts()
+        self.prevented = 0  #: unloads that a prevention stopped
+        self.damaged_memories = 0  #: cartridges whose auxiliary memory could not be read
         #: Orders commands of the medium that come by the long road.
         self.turn = asyncio.Lock()
 
@@ -96,6 +102,30 @@ class TapeState(UnitState):
         """Say by whom the cartridge was loaded or unloaded."""
         for tell in self._media_watchers:
             tell(by)
+
+    def begin_load(self) -> None:
+        """Count a load of the cartridge that is in the drive, on a thread that may wait."""
+        assert self.cartridge is not None  # whoever loads it has put it in
+        memory = self.cartridge.memory
+        self.at_load = self.medium.standing()
+        self.alerts.load(self.causes(self.at_load))
+        self.damaged_memories += memory.damaged
+        memory.history = memory.history.with_load(self.identity.serial)
+        memory.keep_if_possible()
+
+    def end_load(self) -> None:
+        """Add what the cartridge went through since its load, on a thread that may wait."""
+        assert self.cartridge is not None
+        memory, now = self.cartridge.memory, self.medium.standing()
+        memory.history = memory.history.with_work(self.at_load, now)
+        self.at_load = now
+        memory.keep_if_possible()
+
+    def causes(self, now: TapeStanding) -> Causes:
+        """What TapeAlert flags go by."""
+        return Causes(
+            now.read_errors, now.write_errors, now.refused, self.prevented, self.damaged_memories
+        )
 
     @property
     def removable(self) -> bool:

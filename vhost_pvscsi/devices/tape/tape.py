@@ -113,6 +113,7 @@ class EmulatedTape(PrimaryUnit[TapeState]):
         cartridge.put_into(state.medium)
         state.cartridge = cartridge
         state.set_medium()
+        state.begin_load()
         state.stopped = state.removal.ejected = False
 
     async def insert_file(self, path: Path, *, read_only: bool, force: bool) -> None:

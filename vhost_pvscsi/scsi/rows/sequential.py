@@ -78,6 +78,21 @@ ROWS: tuple[Command, ...] = (
         barrier=Barrier.RESERVE,
     ),
     row(
+        # Its service actions are about one list, and have no rows of their own.
+        SequentialOpcode.READ_ATTRIBUTE, "READ ATTRIBUTE", "SPC-5", 16,
+        layout(
+            action=(1, 0, 5), logical_volume_number=(5, 0, 8), partition_number=(7, 0, 8),
+            first_attribute_identifier=(8, 0, 16), allocation_length=(10, 0, 32), cache=(14, 0, 1),
+        ), _IN, barrier=Barrier.READ,
+    ),
+    row(
+        SequentialOpcode.WRITE_ATTRIBUTE, "WRITE ATTRIBUTE", "SPC-5", 16,
+        layout(
+            wtc=(1, 0, 1), logical_volume_number=(5, 0, 8), partition_number=(7, 0, 8),
+            parameter_list_length=(10, 0, 32),
+        ), _OUT, timeout=60,
+    ),
+    row(
         SequentialOpcode.SPACE_16, "SPACE(16)", "SSC-5", 16,
         layout(code=(1, 0, 4), count=(4, 0, 64), parameter_list_length=(12, 0, 16)),
         _NONE, _READ, timeout=60, barrier=_MOVES,

@@ -1,0 +1,154 @@
+"""Tapes: compressed blocks, VERIFY, commands that go on behind their answer, limits of rings."""
+
+from __future__ import annotations
+
+import random
+import struct
+import subprocess
+from typing import TYPE_CHECKING
+
+from tests.harness import tape as ssc
+from tests.harness.daemon import Daemon, program
+from tests.harness.frontend import FrontEnd
+from tests.harness.pvscsi_frontend import PvscsiFrontEnd
+from tests.harness.tape import Tape
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.harness.evidence import Collector
+
+    from .conftest import MakeDaemon
+
+READ_BLOCK_LIMITS = bytes((0x05, *bytes(5)))
+TEXT = b"what a backup has much of: " * 4000
+REQUEST_SENSE = bytes((0x03, 0, 0, 0, 18, 0))
+IN_PROGRESS = (2, 0x04, 0x07)
+
+
+def run(*words: str | Path) -> str:
+    done = subprocess.run(
+        [program(), "tape", *map(str, words)], capture_output=True, check=False, text=True
+    )
+    return f"{done.returncode} {done.stdout}"
+
+
+def test_compressed_and_plain_blocks_are_one_tape(make_daemon: MakeDaemon, folder: Path) -> None:
+    image, noise = folder / "t.tap", random.Random(8).randbytes(5000)
+    daemon = make_daemon([f"0:0:0:0=tape:{image},create"])
+    with FrontEnd(daemon.socket) as guest:
+        guest.ready()
+        tape = Tape(guest)
+        tape.write(b"plain" * 1000)
+        tape.compress(on=True)
+        tape.write(TEXT[:50_000])
+        tape.write(noise)
+        tape.mark()
+        tape.compress(on=False)
+        tape.write(b"plain" * 1000)
+        tape.mark()
+        wanted = [b"plain" * 1000, TEXT[:50_000], noise, None, b"plain" * 1000, None]
+        assert tape.everything() == wanted
+        page = tape.check(bytes.fromhex("4d005b00000000ffff00"), data_in=500).data
+        ratio = struct.unpack_from(">H", page, 4 + 6 + 4)[0]
+        assert 300 < ratio < 2000, "60000 bytes, of which 50000 become some hundred"
+        # Over a road of its own: a command in fixed blocks.
+        select, data = ssc.mode_select(1000)
+        tape.check(select, data_out=data)
+        tape.compress(on=True)
+        tape.check(ssc.write_6(50, fixed=True), data_out=TEXT[:50_000])
+        tape.rewind()
+        tape.check(ssc.space(ssc.MARKS, 2))
+        read = tape.check(ssc.read_6(50, fixed=True), data_in=50_000)
+        assert read.data == TEXT[:50_000]
+    daemon.stop()
+    assert image.stat().st_size < 30_000
+    # Others see what is not compressed; our tools see all.
+    listed = run("ls", image)
+    assert "2 compressed" not in listed
+    assert "1 compressed, to" in listed
+    assert "compressed to" in run("ls", "--blocks", image)
+    assert run("verify", image).startswith("0 54 blocks and 2 filemarks")
+    run("export", image, "0", "-o", folder / "out")
+    assert (folder / "out").read_bytes() == b"plain" * 1000 + TEXT[:50_000] + noise
+    broken = bytearray(image.read_bytes())
+    broken[broken.index(b"VPTAPEZ1") + 60] ^= 0xFF
+    image.write_bytes(broken)
+    assert "1 compressed blocks are damaged" in run("verify", image)
+
+
+def test_a_drive_compresses_from_the_beginning_by_an_option(
+    make_daemon: MakeDaemon, folder: Path
+) -> None:
+    daemon = make_daemon([f"0:0:0:0=tape:{folder}/t.tap,create,compression=on"])
+    with FrontEnd(daemon.socket) as guest:
+        guest.ready()
+        tape = Tape(guest)
+        tape.write(TEXT)
+        tape.mark()
+        assert tape.everything() == [TEXT[: ssc.ROOM], None]
+    daemon.stop()
+    assert (folder / "t.tap").stat().st_size < 1000
+
+
+def test_verify_compares_what_is_sent(make_daemon: MakeDaemon, folder: Path) -> None:
+    daemon = make_daemon([f"0:0:0:0=tape:{folder}/t.tap,create"])
+    with FrontEnd(daemon.socket) as guest:
+        guest.ready()
+        tape = Tape(guest)
+        tape.write(b"a" * 70_000)
+        tape.write(b"b" * 500)
+        tape.rewind()
+        compare = bytes((0x13, 0x02)) + (70_000).to_bytes(3, "big") + b"\0"
+        response = tape.check(compare, data_out=b"a" * 70_000)
+        assert response.resid == 0
+        other = bytes((0x13, 0x02, 0, 0x01, 0xF4, 0))
+        response = tape.do(other, data_out=b"b" * 499 + b"a")
+        assert (response.sense_code, ssc.residual(response)) == ((0xE, 0x1D, 0), 500)
+        tape.rewind()
+        tape.check(bytes((0x13, 0x20, 0, 0, 0, 0)))
+        assert tape.position() == 2
+
+
+def test_a_rewind_is_answered_before_what_was_written_is_stable(
+    folder: Path, evidence: Collector
+) -> None:
+    delay = "-e", "inject=fdatasync:delay_enter=3s:when=2"
+    daemon = Daemon(
+        folder,
+        sockets=[folder / "s"],
+        luns=[f"0:0:0:0=tape:{folder}/t.tap,create"],
+        launcher=["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync", *delay],
+    )
+    with daemon, evidence.watch(daemon), FrontEnd(folder / "s") as guest:
+        guest.ready()
+        tape = Tape(guest)
+        tape.write(b"x" * 100_000)  # the first one says so in the sidecar
+        tape.check(bytes((0x01, 1, 0, 0, 0, 0)))
+        ready = tape.do(bytes(6))
+        assert ready.sense_code == IN_PROGRESS
+        assert ready.sense[15] == 0x80, "progress"
+        told = tape.check(REQUEST_SENSE, data_in=18).data
+        assert (told[2], told[12], told[13], told[15]) == (0, 0x00, 0x1A, 0x80)
+        # A command of the medium waits for its turn; then all is done.
+        assert tape.position() == 0
+        tape.check(bytes(6))
+        assert tape.check(REQUEST_SENSE, data_in=18).data[12:14] == b"\0\0"
+
+
+def test_blocks_are_as_long_as_a_ring_carries(make_daemon: MakeDaemon, folder: Path) -> None:
+    pdev = f"tape:{folder}/t.tap,create,share=on"
+    daemon = make_daemon([f"0:0:0:0={pdev}", f"0:0:1:0={pdev},max-transfer=256K"])
+
+    def longest(response_data: bytes) -> int:
+        return int.from_bytes(response_data[1:4], "big")
+
+    with FrontEnd(daemon.socket) as guest:
+        for target, wanted in ((0, 8 << 20), (1, 256 << 10)):
+            guest.ready(target=target)
+            tape = Tape(guest, target)
+            assert longest(tape.check(READ_BLOCK_LIMITS, data_in=6).data) == wanted
+    with PvscsiFrontEnd(daemon.socket) as xen:
+        for target, wanted in ((0, 508 << 10), (1, 256 << 10)):
+            xen.ready(target=target)
+            assert longest(xen.scsi(target, 0, READ_BLOCK_LIMITS, data_in=6).data) == wanted
