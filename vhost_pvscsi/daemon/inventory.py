@@ -158,7 +158,7 @@ class Inventory:
         if not isinstance(unit, TakesMedia):
             raise ConfigurationError(
                 f"LUN {address}: {unit.name} has no medium that could be changed",
-                hint="cd: is a drive for discs; other LUNs are detached and attached",
+                hint="cd: and tape: are drives; other LUNs are detached and attached",
             )
         return unit
 
