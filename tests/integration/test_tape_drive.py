@@ -152,3 +152,60 @@ def test_blocks_are_as_long_as_a_ring_carries(make_daemon: MakeDaemon, folder: P
         for target, wanted in ((0, 508 << 10), (1, 256 << 10)):
             xen.ready(target=target)
             assert longest(xen.scsi(target, 0, READ_BLOCK_LIMITS, data_in=6).data) == wanted
+
+
+def test_a_label_is_kept_beside_the_image(make_daemon: MakeDaemon, folder: Path) -> None:
+    image = folder / "t.tap"
+    assert run("create", image).startswith("0")
+    assert run("label", image, "--barcode", "VT0001L8", "--protect").startswith("0")
+    daemon = make_daemon([f"0:0:0:0=tape:{image}"])
+    with FrontEnd(daemon.socket) as guest:
+        guest.ready()
+        tape = Tape(guest)
+        assert tape.attributes(0x806)[0x806] == b"VT0001L8".ljust(32)
+        assert tape.do(ssc.write_6(3), data_out=b"abc").sense_code == (7, 0x27, 0)
+        assert run("label", image, "--unprotect").startswith("1"), "it is attached"
+    daemon.stop()
+    assert "labelled VT0001L8\nwrite-protected" in run("info", image)
+    assert run("label", image, "--unprotect").startswith("0")
+    assert run("label", image, "--barcode", "x" * 33).startswith("2")
+    assert "write-protected" not in run("info", image)
+    daemon = make_daemon([f"0:0:0:0=tape:{image}"])
+    with FrontEnd(daemon.socket) as guest:
+        guest.ready()
+        Tape(guest).write(b"abc")
+    daemon.stop()
+    image.with_name("t.tap.mam").unlink()
+    assert run("verify", image).startswith("0 1 blocks")
+
+
+def raised(tape: Tape) -> set[int]:
+    """The TapeAlert flags that are up."""
+    data = tape.check(bytes.fromhex("4d006e00000000ffff00"), data_in=500).data
+    return {flag for flag in range(1, 65) if data[4 + 5 * (flag - 1) + 4]}
+
+
+def test_what_goes_wrong_is_an_alert_once_for_each_guest(
+    make_daemon: MakeDaemon, folder: Path
+) -> None:
+    image = folder / "t.tap"
+    word = (0x8000_0002).to_bytes(4, "little")
+    image.write_bytes(word + b"xy" + word)
+    pdev = f"tape:{image},share=on"
+    daemon = make_daemon([f"0:0:0:0={pdev}", f"0:0:1:0={pdev},ro", f"1:0:0:0={pdev}"], sockets=2)
+    one, other = (FrontEnd(socket) for socket in daemon.sockets)
+    with one, other:
+        one.ready()
+        one.ready(target=1)
+        other.ready()
+        tape, protected = Tape(one), Tape(one, target=1)
+        assert raised(tape) == set()
+        assert tape.read().sense_code == (3, 0x11, 0)
+        assert raised(tape) == {3, 4, 5}
+        assert raised(tape) == set()
+        assert protected.do(ssc.write_filemarks(1)).sense_code == (7, 0x27, 0)
+        assert raised(tape) == {9}
+        assert raised(Tape(other)) == {3, 4, 5, 9}
+        tape.check(ssc.UNLOAD)
+        tape.check(ssc.LOAD)
+        assert raised(tape) == set()
