@@ -200,8 +200,8 @@ COMMANDS: Mapping[str, Command] = {
             "medium-eject",
             "Take the medium out of a drive.",
             (_VDEV, _UNPREVENTED, _TRANSIENT),
-            "A guest that has mounted it prevents that: it is asked to eject the medium, and the"
-            " event MEDIUM_CHANGED tells when it has.",
+            "A guest that uses it may prevent that. One that has mounted a disc is asked to eject"
+            " it; the event MEDIUM_CHANGED tells when it has.",
             verb="medium-eject",
         ),
         Command(

@@ -62,7 +62,9 @@ class Inventory:
         on_denial: Callable[[Denial], None] = lambda _: None,
         on_failed: Callable[[Adapter, int], None] = lambda _adapter, _mapping: None,
         on_moved: Callable[[Address, Moved], None] = lambda _address, _moved: None,
-        on_medium: Callable[[Sequence[Address], TakesMedia], None] = lambda _at, _unit: None,
+        on_medium: Callable[[Sequence[Address], TakesMedia, str], None] = lambda _at, _unit, _by: (
+            None
+        ),
     ) -> None:
         """Begin with none; `on_front_end` is told of a host's front-ends that come and go.
 
@@ -156,7 +158,7 @@ class Inventory:
         if not isinstance(unit, TakesMedia):
             raise ConfigurationError(
                 f"LUN {address}: {unit.name} has no medium that could be changed",
-                hint="cd: is a drive for discs; other LUNs are detached and attached",
+                hint="cd: and tape: are drives; other LUNs are detached and attached",
             )
         return unit
 
@@ -329,8 +331,8 @@ class Inventory:
                 )
             self._let_go(unit)
 
-    def _medium_moved(self, unit: TakesMedia) -> None:
-        self._on_medium(self.places_of(unit), unit)
+    def _medium_moved(self, unit: TakesMedia, by: str) -> None:
+        self._on_medium(self.places_of(unit), unit, by)
 
     def _let_go(self, unit: AttachableUnit) -> None:
         if not any(self._peers(unit)):

@@ -95,8 +95,8 @@ class Service:
                     by="guest" if moved.by_guest else "operator",
                 )
 
-            def tell_medium(places: Sequence[Address], unit: TakesMedia) -> None:
-                changes.medium_changed(places, unit, by="guest")
+            def tell_medium(places: Sequence[Address], unit: TakesMedia, by: str) -> None:
+                changes.medium_changed(places, unit, by=by)
 
             failed = IoErrors(publisher).begin
             inventory = Inventory(engine, state, tell, tell_denial, failed, tell_moved, tell_medium)

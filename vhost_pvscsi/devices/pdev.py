@@ -166,8 +166,9 @@ def _parse_source(pdev: str, *, forward: bool | None = None) -> _Source:
             hint="an image file, a block device, a SCSI device of the host, tape:FILE, changer:DIR,"
             " cd:FILE, ram:SIZE or null:SIZE",
         )
-    if colon and prefix == Kind.TAPE.value:
-        return _Source(Kind.TAPE, path=Path(rest) if rest else None)
+    for kind in (Kind.TAPE, Kind.CD):
+        if colon and prefix == kind.value:
+            return _Source(kind, path=Path(rest) if rest else None)
     if changer:
         return _Source(Kind.CHANGER, path=Path(rest))
     name = match_name(pdev)

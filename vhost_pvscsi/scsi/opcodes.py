@@ -73,7 +73,7 @@ _MULTIMEDIA_BY_KEY = {command.key: command for command in MULTIMEDIA}
 
 def medium_command_name(opcode: int, opcodes: frozenset[int]) -> str:
     """What a medium's command is called, by the medium's operation codes; else its number."""
-    table = SEQUENTIAL if opcodes == TAPE_OPCODES else TABLE
+    table = {TAPE_OPCODES: SEQUENTIAL, DISC_OPCODES: MULTIMEDIA}.get(opcodes, TABLE)
     known = (c for c in table if c.opcode == opcode and c.access is not Access.OTHER)
     return next((str(c) for c in known), f"{opcode:02X}h")
 
