@@ -396,6 +396,7 @@ class Engine:
         fd: int,
         *,
         exclusive: bool,
+        passed: bool,
         depth: int,
         max_transfer: int,
         block_size: int,
@@ -407,7 +408,8 @@ class Engine:
 
         `fd`: its SG node, open to read and write.
         `exclusive`: the caller sends one command at a time; else each thread opens the node again,
-        so that `depth` commands at most are outstanding. `max_transfer`: bytes of one command.
+        so that `depth` commands at most are outstanding. `passed`: somebody else has opened it, and
+        commands go by SG_IO, on a few threads that wait. `max_transfer`: bytes of one command.
         `block_size`: bytes in a block, where READ and WRITE that are longer may be cut in pieces;
         0: they are refused. `writes`: opcodes that a protected mapping may not send. `timeout_ms`:
         of commands whose opcode is not in `timeouts_ms`.

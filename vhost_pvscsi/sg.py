@@ -30,6 +30,7 @@ class DeviceSpec:
 
     fd: int  #: its SG node, open for reading and writing
     exclusive: bool  #: one command at a time, ordered by the caller
+    passed: bool  #: somebody else has opened it
     depth: int  #: most commands that are outstanding
     max_transfer: int  #: bytes
     block_size: int  #: bytes; 0: READ and WRITE are not cut in pieces
@@ -47,6 +48,7 @@ class DeviceSpec:
             handle = core.add_device(
                 self.fd,
                 exclusive=self.exclusive,
+                passed=self.passed,
                 depth=self.depth,
                 max_transfer=self.max_transfer,
                 block_size=self.block_size,

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from tests.harness.evidence import Collector
 
-DISK, CD, SIMULATED, TAPE, DELETED, BY_BLOCKS = range(6)  # targets
+DISK, CD, SIMULATED, TAPE, DELETED, BY_BLOCKS, PASSED_DISK, PASSED_TAPE = range(8)  # targets
 
 #: What the kernel is told to carry to QEMU's disk in one command.
 CARRIED = 128 << 10
@@ -46,26 +46,33 @@ OPTIONS = {
 }
 
 
+#: Opened for the back-end by its parent, as descriptors of these numbers.
+PASSED = {PASSED_DISK, PASSED_TAPE}
+
+
 def luns(nodes: dict[int, str]) -> list[str]:
     """Say what the back-end is to forward."""
-    return [f"0:0:{target}:0={node}{OPTIONS.get(target, '')}" for target, node in nodes.items()]
+    names = {target: f"fd:{target}" if target in PASSED else node for target, node in nodes.items()}
+    return [f"0:0:{target}:0={name}{OPTIONS.get(target, '')}" for target, name in names.items()]
 
 
 @pytest.fixture(scope="module")
 def forwarding(evidence: Collector) -> Iterator[Forwarding]:
-    """The back-end in the host, with a front-end and six devices."""
+    """The back-end in the host, with a front-end and eight devices."""
     with ScsiHost(image()) as host, evidence.watch(host):
         host.boot()
         host.inside.start()
         host.load_scsi_debug(dev_size_mb=8, delay=0)
         addresses = {DISK: "0:0:0:0", CD: "0:0:1:0"}
-        for target, kind in ((SIMULATED, 0), (TAPE, 1), (DELETED, 0), (BY_BLOCKS, 0)):
+        disks, tapes = (SIMULATED, DELETED, BY_BLOCKS, PASSED_DISK), (TAPE, PASSED_TAPE)
+        for target, kind in (*((disk, 0) for disk in disks), *((tape, 1) for tape in tapes)):
             addresses[target] = host.add_simulated(ptype=kind)
         host.set_simulated(ptype=0)
         disk = host.node(addresses[DISK], "sd").rpartition("/")[2]
         host.shell(f"echo {CARRIED >> 10} >/sys/block/{disk}/queue/max_sectors_kb")
         nodes = {target: host.node(address) for target, address in addresses.items()}
-        daemon = ScsiDaemon(host, luns(nodes))
+        opened = {target: nodes[target] for target in PASSED}
+        daemon = ScsiDaemon(host, luns(nodes), opened=opened)
         daemon.start()
         made = Forwarding(host, daemon, addresses, nodes)
         made.connect()
@@ -120,8 +127,16 @@ OF_TAPE = {"READ POSITION": ("34" + "00" * 9, 20)}
 
 @pytest.mark.parametrize(
     ("target", "more"),
-    [(DISK, OF_DISKS), (CD, OF_CD), (SIMULATED, OF_DISKS), (TAPE, OF_TAPE), (BY_BLOCKS, {})],
-    ids=["disk", "cd", "simulated-disk", "tape", "disk-by-blocks"],
+    [
+        (DISK, OF_DISKS),
+        (CD, OF_CD),
+        (SIMULATED, OF_DISKS),
+        (TAPE, OF_TAPE),
+        (BY_BLOCKS, {}),
+        (PASSED_DISK, OF_DISKS),
+        (PASSED_TAPE, OF_TAPE),
+    ],
+    ids=["disk", "cd", "simulated-disk", "tape", "disk-by-blocks", "passed-disk", "passed-tape"],
 )
 def test_a_device_answers_through_us_as_without_us(
     forwarding: Forwarding, target: int, more: dict[str, tuple[str, int]]
@@ -166,7 +181,7 @@ def test_report_luns_has_the_table_and_not_the_hosts_view(forwarding: Forwarding
 
 
 def test_data_arrives_in_both_directions(forwarding: Forwarding) -> None:
-    for target in (DISK, SIMULATED, BY_BLOCKS):
+    for target in (DISK, SIMULATED, BY_BLOCKS, PASSED_DISK):
         data = bytes(range(256)) * 64
         for cdb in ("0a000a002000", "2a000000020000002000", "8a00" + "00" * 6 + "0400000000200000"):
             assert forwarding.ask(target, cdb, data_out=data, piece=1000).good
@@ -340,11 +355,13 @@ TAPE_STORY = (
 )
 
 
-def play(ask: Callable[..., Response | inside.Direct]) -> list[tuple[str, int, bytes, int, bytes]]:
+def play(
+    ask: Callable[..., Response | inside.Direct], target: int = TAPE
+) -> list[tuple[str, int, bytes, int, bytes]]:
     """Have a tape go through the story: status, sense, residual and data of each command."""
     told = []
     for name, cdb, data_out, data_in in TAPE_STORY:
-        answer = ask(TAPE, cdb, data_out=data_out, data_in=data_in)
+        answer = ask(target, cdb, data_out=data_out, data_in=data_in)
         moved = answer.data[: data_in - answer.resid]
         told.append((name, answer.status, answer.sense, answer.resid, moved))
     return told
@@ -360,6 +377,26 @@ def test_a_tape_tells_what_it_read_as_without_us(forwarding: Forwarding) -> None
     assert data[:4] == b"efgh"
     status, sense, resid, data = by_name["READ, filemark"]
     assert (status, sense[2] & 0xEF, resid) == (CHECK_CONDITION, 0x80, 1024)
+
+
+def test_a_tape_that_was_passed_in_tells_the_same(forwarding: Forwarding) -> None:
+    assert play(forwarding.ask, PASSED_TAPE) == play(forwarding.direct, PASSED_TAPE)
+
+
+def test_many_commands_wait_for_few_threads_where_a_disk_was_passed_in(
+    forwarding: Forwarding,
+) -> None:
+    tags = range(601, 625)
+    forwarding.host.set_simulated(delay=25)
+    try:
+        for tag in tags:
+            forwarding.submit(PASSED_DISK, "28000000000000000800", tag=tag, data_in=4096)
+        assert forwarding.tmf(ABORT_TASK, PASSED_DISK, 624) == FUNCTION_COMPLETE
+        answers = [forwarding.wait(tag) for tag in tags]
+    finally:
+        forwarding.host.set_simulated(delay=0)
+    assert all(one.good for one in answers[:-1]), answers
+    assert answers[-1].good or answers[-1].response == ABORTED
 
 
 def test_a_tape_is_told_of_blocks_that_the_host_carries(forwarding: Forwarding) -> None:
@@ -530,7 +567,8 @@ def test_a_back_end_that_was_killed_comes_back_to_its_devices(forwarding: Forwar
     forwarding.submit(SIMULATED, "28000000030000000800", tag=402, data_in=4096)
     forwarding.daemon.kill()
     # What the kernel was sent it carries out, whoever is dead.
-    forwarding.nodes.pop(DELETED, None)
+    for target in (DELETED, *PASSED):
+        forwarding.nodes.pop(target, None)
     daemon = ScsiDaemon(forwarding.host, luns(forwarding.nodes))
     daemon.start()
     forwarding.daemon = daemon

@@ -9,7 +9,7 @@ from .daemon import program
 from .xen_daemon import CONTROL, PATIENCE, OuterDaemon
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from .nested import OuterHost
 
@@ -23,15 +23,25 @@ class ScsiDaemon(OuterDaemon):
     """One `vhost-pvscsi serve` with one virtual host; it ends with the guest."""
 
     def __init__(
-        self, host: OuterHost, luns: Sequence[str], *, options: Sequence[str] = ()
+        self,
+        host: OuterHost,
+        luns: Sequence[str],
+        *,
+        options: Sequence[str] = (),
+        opened: Mapping[int, str] | None = None,
     ) -> None:
-        """Prepare one with LUNs, VDEV=PDEV[,OPTION...] each."""
+        """Prepare one with LUNs, VDEV=PDEV[,OPTION...] each.
+
+        `opened` are nodes, by descriptor, that whoever starts it opens for it.
+        """
         super().__init__(host)
+        opening = "".join(f" {number}<>{node}" for number, node in (opened or {}).items())
+        self._opener = ["sh", "-c", f'exec "$@"{opening}', "sh"] if opened else []
         self._words = [*options, *(word for lun in luns for word in ("--lun", lun))]
 
     def start(self) -> None:
         """Start it and wait until it listens."""
         self._host.check(f"rm -f {SOCKET} {CONTROL}")
         command = [str(program()), "serve", "--socket-path", str(SOCKET), "--control", str(CONTROL)]
-        self._process = self._host.start([*command, *self._words])
+        self._process = self._host.start([*self._opener, *command, *self._words])
         self.wait_for("listening on")

@@ -20,6 +20,7 @@ from vhost_pvscsi.devices.forwarded.timeouts import timeouts
 from vhost_pvscsi.devices.forwarded.unit import ByBlocks, ForwardedUnit, Reserving
 from vhost_pvscsi.devices.forwarded.writing import writing
 from vhost_pvscsi.devices.lun_options import Road
+from vhost_pvscsi.discovery.names import By
 from vhost_pvscsi.errors import DeviceBusyError, DeviceError
 from vhost_pvscsi.medium import Medium
 from vhost_pvscsi.pipeline import munged_opcodes
@@ -156,7 +157,9 @@ class Forwarded:
                 f"{device.name}: the device has no SG node",
                 hint="modprobe sg on the host makes them",
             )
-        node = open_sg(Path(device.nodes.sg), lock=self._spec.options.lock)
+        name = self._spec.device
+        passed = int(name.value) if name is not None and name.by is By.DESCRIPTOR else None
+        node = open_sg(Path(device.nodes.sg), lock=self._spec.options.lock, passed=passed)
         with contextlib.ExitStack() as undo:
             undo.enter_context(node)
             blocks = self._blocks(node)
@@ -195,6 +198,7 @@ class Forwarded:
             DeviceSpec(
                 fd=node.fd,
                 exclusive=node.exclusive,
+                passed=node.passed,
                 depth=node.depth,
                 max_transfer=node.max_transfer,
                 block_size=node.block_size,

@@ -18,6 +18,7 @@ from .changes import Changes
 from .control.publisher import Publisher
 from .control.server import ControlServer
 from .following.follower import Follower
+from .following.places import Places
 from .growth import Growth
 from .inventory import Inventory
 from .io_errors import IoErrors
@@ -113,7 +114,8 @@ class Service:
                 )
             changes = Changes(inventory, roster, publisher)
             growth = Growth(inventory, publisher)
-            follower = Follower(inventory, roster, changes, publisher)
+            places = Places(state.path if state is not None else None)
+            follower = Follower(inventory, roster, changes, publisher, places=places)
             operations = Operations(
                 inventory, roster, changes, growth, follower, self._read, self._stop.set
             )

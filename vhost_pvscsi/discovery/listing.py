@@ -55,16 +55,17 @@ def _address(name: DeviceName) -> str | None:
     """Find where it is, if that can be told without looking at all devices."""
     if name.by is By.ADDRESS:
         return name.value
-    if name.by is not By.NODE:
+    if name.by not in {By.NODE, By.DESCRIPTOR}:
         return None
+    node = name.value if name.by is By.NODE else f"/proc/self/fd/{name.value}"
     try:
-        address = sysfs.node_of(name.value)
+        address = sysfs.node_of(node)
     except OSError:
         # It may be known to sysfs and udev all the same: a container has few nodes.
         return None
     if address is None:
-        raise DeviceError(
-            f"{name.value}: is no node of a SCSI device",
-            hint="partitions, files and other block devices are emulated: leave out forward=on",
-        )
+        hint = "partitions, files and other block devices are emulated: leave out forward=on"
+        if name.by is By.DESCRIPTOR:
+            hint = "fd:N is an SG node, open for reading and writing when the daemon begins"
+        raise DeviceError(f"{name}: is no node of a SCSI device", hint=hint)
     return address

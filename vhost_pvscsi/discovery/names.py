@@ -20,7 +20,7 @@ _FORWARDED = re.compile(
 )
 
 #: All forms, for messages.
-FORMS = "h:c:t:l, a node below /dev, wwn:NAA, or serial:TEXT"
+FORMS = "h:c:t:l, a node below /dev, wwn:NAA, serial:TEXT, or fd:N"
 
 
 class By(enum.Enum):
@@ -30,6 +30,7 @@ class By(enum.Enum):
     WWN = "wwn"
     SERIAL = "serial"
     NODE = "node"
+    DESCRIPTOR = "fd"  #: its SG node, opened by who started us
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +38,10 @@ class DeviceName:
     """A name of a device."""
 
     by: By
-    value: str  #: h:c:t:l, hexadecimal digits, a serial number, or a path
+    value: str  #: h:c:t:l, hexadecimal digits, a serial number, a path, or a number
 
     def __str__(self) -> str:
-        if self.by in {By.WWN, By.SERIAL}:
+        if self.by in {By.WWN, By.SERIAL, By.DESCRIPTOR}:
             return f"{self.by.value}:{self.value}"
         return self.value
 
@@ -60,6 +61,13 @@ def match_name(text: str) -> DeviceName | None:
         if not rest.strip():
             raise ConfigurationError(f"PDEV {text!r} names nothing", hint="serial:TEXT")
         return DeviceName(By.SERIAL, rest.strip())
+    if colon and prefix == By.DESCRIPTOR.value:
+        if not re.fullmatch(r"[0-9]{1,6}", rest, re.ASCII):
+            raise ConfigurationError(
+                f"PDEV {text!r}: {rest!r} is no descriptor",
+                hint="fd:N, a number, of an SG node that was opened before the daemon began",
+            )
+        return DeviceName(By.DESCRIPTOR, str(int(rest)))
     if colon and prefix == By.WWN.value:
         digits = hex_name(rest)
         if not digits:

@@ -48,6 +48,8 @@ def _means(name: DeviceName, device: HostDevice) -> bool:
             return device.wwn == name.value
         case By.SERIAL:
             return device.serial == name.value
+        case By.DESCRIPTOR:
+            return False  # `listing.locate` asks the kernel what it is
         case By.NODE:
             return name.value in {path for _, path in device.nodes.there()} | set(device.links)
 

@@ -214,13 +214,14 @@ impl PyEngine {
         self.0.execute(token, Arc::clone(&medium.0), cdb).map_err(to_python)
     }
 
-    #[pyo3(signature = (fd, *, exclusive, depth, max_transfer, block_size, writes, timeout_ms, timeouts_ms))]
+    #[pyo3(signature = (fd, *, exclusive, passed, depth, max_transfer, block_size, writes, timeout_ms, timeouts_ms))]
     #[allow(clippy::too_many_arguments)]
     fn add_device(
         &self,
         py: Python<'_>,
         fd: i32,
         exclusive: bool,
+        passed: bool,
         depth: usize,
         max_transfer: u32,
         block_size: u32,
@@ -231,6 +232,7 @@ impl PyEngine {
         let spec = DeviceSpec {
             fd,
             exclusive,
+            passed,
             depth,
             max_transfer,
             block_size,

@@ -17,6 +17,7 @@ use crate::memory::Memory;
 use crate::outcome::{Outcome, Service};
 use crate::ring::split::SplitRing;
 use crate::ring::vscsiif::VscsiifRing;
+use crate::sg::lane::Ended;
 use crate::sg::Device;
 use crate::slot::CDB_MAX;
 
@@ -337,6 +338,8 @@ pub enum Order {
     Count(Selector, Arc<Ticket>),
     /// A pool thread is done with a request.
     PoolDone(u64, Box<Outcome>),
+    /// A thread of a device that was passed in is done with a command.
+    DeviceDone(u32, Box<Ended>),
     /// End the thread.
     Quit,
 }

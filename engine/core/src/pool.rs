@@ -30,32 +30,57 @@ pub struct Job {
     pub reply: Arc<Mailbox>,
 }
 
-#[derive(Debug, Default)]
-struct Queue {
-    jobs: VecDeque<Job>,
+/// What a thread of a pool does.
+pub trait Work: Send + Sized + 'static {
+    /// Do it, and tell who wants to know. What comes next goes behind what others wait for.
+    fn run(self) -> Option<Self>;
+}
+
+impl Work for Job {
+    fn run(mut self) -> Option<Self> {
+        match (self.work, self.medium.drive()) {
+            (Slow::Tape { command, .. }, Some(drive)) if drive.goes_behind(command) => {
+                // Nothing of the guest's is touched any more, for it has no data.
+                self.reply.post(Order::PoolDone(self.token, Box::new(Outcome::good(0))));
+                drive.run_behind(command);
+            }
+            (work, _) => {
+                let outcome = slow::run(&self.medium, work, &mut self.buffers, &self.ended);
+                self.reply.post(Order::PoolDone(self.token, Box::new(outcome)));
+            }
+        }
+        // A tape's next command.
+        self.medium.drive().and_then(|drive| drive.turn.next())
+    }
+}
+
+#[derive(Debug)]
+struct Queue<W> {
+    jobs: VecDeque<W>,
     closed: bool,
 }
 
-#[derive(Debug, Default)]
-struct Shared {
-    queue: Mutex<Queue>,
+#[derive(Debug)]
+struct Shared<W> {
+    queue: Mutex<Queue<W>>,
     more: Condvar,
 }
 
 /// The threads.
 #[derive(Debug)]
-pub struct Pool {
-    shared: Arc<Shared>,
+pub struct Pool<W = Job> {
+    shared: Arc<Shared<W>>,
     threads: Vec<JoinHandle<()>>,
 }
 
-impl Pool {
+impl<W: Work> Pool<W> {
     /// Start `count` threads.
     ///
     /// # Errors
     /// The host gives no more threads.
     pub fn new(count: usize) -> Result<Self> {
-        let shared = Arc::new(Shared::default());
+        let queue = Queue { jobs: VecDeque::new(), closed: false };
+        let shared = Arc::new(Shared { queue: Mutex::new(queue), more: Condvar::new() });
         let threads = (0..count)
             .map(|index| {
                 let shared = Arc::clone(&shared);
@@ -69,13 +94,13 @@ impl Pool {
     }
 
     /// Hand over a job.
-    pub fn post(&self, job: Job) {
+    pub fn post(&self, job: W) {
         self.shared.post(job);
     }
 }
 
-impl Shared {
-    fn post(&self, job: Job) {
+impl<W> Shared<W> {
+    fn post(&self, job: W) {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         queue.jobs.push_back(job);
         drop(queue);
@@ -83,7 +108,7 @@ impl Shared {
     }
 }
 
-impl Drop for Pool {
+impl<W> Drop for Pool<W> {
     fn drop(&mut self) {
         self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
         self.shared.more.notify_all();
@@ -93,10 +118,11 @@ impl Drop for Pool {
     }
 }
 
-fn work(shared: &Shared) {
+fn work<W: Work>(shared: &Shared<W>) {
+    leave_signals_to_others();
     loop {
         let mut queue = shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut job = loop {
+        let job = loop {
             if let Some(job) = queue.jobs.pop_front() {
                 break job;
             }
@@ -106,20 +132,23 @@ fn work(shared: &Shared) {
             queue = shared.more.wait(queue).unwrap_or_else(PoisonError::into_inner);
         };
         drop(queue);
-        match (job.work, job.medium.drive()) {
-            (Slow::Tape { command, .. }, Some(drive)) if drive.goes_behind(command) => {
-                // Nothing of the guest's is touched any more, for it has no data.
-                job.reply.post(Order::PoolDone(job.token, Box::new(Outcome::good(0))));
-                drive.run_behind(command);
-            }
-            _ => {
-                let outcome = slow::run(&job.medium, job.work, &mut job.buffers, &job.ended);
-                job.reply.post(Order::PoolDone(job.token, Box::new(outcome)));
-            }
-        }
-        // A tape's next command, behind what others wait for.
-        if let Some(next) = job.medium.drive().and_then(|drive| drive.turn.next()) {
+        if let Some(next) = job.run() {
             shared.post(next);
         }
+    }
+}
+
+/// A signal would cut a system call short that waits here: SG gives the end of such a command to
+/// nobody. Those that the thread itself causes still come (see sigbus.rs).
+fn leave_signals_to_others() {
+    // SAFETY: the set is a local, filled before it is read; blocking signals of one's own thread
+    // touches nothing else.
+    unsafe {
+        let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+        libc::sigfillset(set.as_mut_ptr());
+        for own in [libc::SIGBUS, libc::SIGSEGV, libc::SIGILL, libc::SIGFPE] {
+            libc::sigdelset(set.as_mut_ptr(), own);
+        }
+        libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut());
     }
 }

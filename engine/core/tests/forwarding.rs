@@ -101,14 +101,21 @@ fn wait_done(engine: &Engine, ticket: u64) -> i64 {
 
 struct With {
     exclusive: bool,
+    passed: bool,
     protected: bool,
     max_transfer: u32,
     depth: usize,
     base: u16,
 }
 
-const DISK: With =
-    With { exclusive: false, protected: false, max_transfer: 1 << 20, depth: 4, base: 0 };
+const DISK: With = With {
+    exclusive: false,
+    passed: false,
+    protected: false,
+    max_transfer: 1 << 20,
+    depth: 4,
+    base: 0,
+};
 
 /// A ring in which `prepare` may put requests before the engine looks.
 fn rig(with: With, prepare: impl FnOnce(&mut DriverQueue, &SharedMemory)) -> Rig {
@@ -121,6 +128,7 @@ fn rig(with: With, prepare: impl FnOnce(&mut DriverQueue, &SharedMemory)) -> Rig
     let (sg, file) = Sg::new();
     let spec = DeviceSpec {
         fd: -1,
+        passed: with.passed,
         exclusive: with.exclusive,
         depth: with.depth,
         max_transfer: with.max_transfer,
@@ -422,5 +430,22 @@ fn what_a_tape_may_have_done_before_is_not_sent_to_it() {
         rig.wait_used();
     }
     assert_eq!(rig.answer(3).1, 0);
+    rig.close();
+}
+
+#[test]
+fn a_descriptor_that_was_passed_in_is_asked_by_threads() {
+    let passed = With { passed: true, ..DISK };
+    let mut rig = rig(passed, |_, _| {});
+    // The other end is no SG here, and the kernel says so of SG_IO; nothing is written to it.
+    for tag in 1..=12 {
+        rig.send(tag, &READ, &[4096, 512]);
+    }
+    (1..=12).for_each(|_| rig.wait_used());
+    for tag in 1..=12 {
+        assert_eq!(rig.answer(tag), Answer(OK, 2, 4608));
+        assert_eq!(rig.sense(tag), (4, 0x44, 0));
+    }
+    assert!(rig.sg.sent().is_none());
     rig.close();
 }

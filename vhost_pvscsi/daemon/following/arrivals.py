@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from vhost_pvscsi.daemon.inventory import Inventory
     from vhost_pvscsi.daemon.plan import PlannedLun
     from vhost_pvscsi.daemon.roster import Roster
-    from vhost_pvscsi.discovery.device import HostDevice, Identity
+    from vhost_pvscsi.discovery.device import HostDevice
     from vhost_pvscsi.discovery.usage import Uses
     from vhost_pvscsi.identity import Address
 
+    from .places import Places
     from .rules import Rule
 
 log = logging.getLogger(__name__)
@@ -32,13 +33,15 @@ log = logging.getLogger(__name__)
 class Arrivals:
     """Attaches what has come. Who calls it holds `Roster.changing`."""
 
-    def __init__(self, inventory: Inventory, roster: Roster, changes: Changes) -> None:
+    def __init__(
+        self, inventory: Inventory, roster: Roster, changes: Changes, places: Places
+    ) -> None:
         self._inventory = inventory
         self._roster = roster
         self._changes = changes
         #: Incarnations that rules have been applied to; an operator's detaching holds.
         self._seen: set[object] = set()
-        self._places: dict[Identity, Address] = {}  #: where devices were that have gone
+        self._places = places
         self._said: dict[object, str] = {}  #: problems that have been told
 
     def awaited(self) -> bool:
@@ -49,11 +52,6 @@ class Arrivals:
         """Apply rules to all devices anew."""
         self._seen.clear()
         self._said.clear()
-
-    def remember(self, device: HostDevice, address: Address) -> None:
-        """Attach a device there again if a rule attaches it at all."""
-        if device.identity is not None:
-            self._places[device.identity] = address
 
     def pass_over(self, device: HostDevice) -> None:
         """Apply no rule to a device: it is attached."""
@@ -104,6 +102,8 @@ class Arrivals:
         ]
         if not fresh:
             return whole
+        # Who was here before takes its place before somebody new does.
+        fresh.sort(key=lambda one: self._places.find(one[0].identity, one[1].vdev) is None)
         uses = await asyncio.to_thread(proc.uses, processes=False)
         for device, rule in fresh:
             problem = self._why_not(device, uses)
@@ -146,11 +146,12 @@ class Arrivals:
         lun = dataclasses.replace(lun, place=rule.place)
         await self._changes.attach_lun(lun, device)
         self._roster.automatic[address] = Automatic(rule, lun)
+        await asyncio.to_thread(self._places.remember, device.identity, address, rule.vdev)
         log.info("%s: attached %s by the rule of %s", address, device.name, rule.place)
         return None
 
     def _place(self, device: HostDevice, rule: Rule) -> Address | None:
-        before = self._places.get(device.identity) if device.identity is not None else None
+        before = self._places.find(device.identity, rule.vdev)
         if before is not None and before.host == rule.host and not self._is_taken(before):
             return before
         return rule.address_for(device, self._is_taken)

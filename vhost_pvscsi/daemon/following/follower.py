@@ -18,6 +18,7 @@ from vhost_pvscsi.identity import Address
 
 from .arrivals import Arrivals
 from .compare import Followed, Lost, Returned, compare
+from .places import Places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -61,13 +62,14 @@ class Follower:
         changes: Changes,
         publisher: Publisher,
         list_devices: Callable[[], list[HostDevice]] = listing.scsi_devices,
+        places: Places | None = None,
     ) -> None:
         self._inventory = inventory
         self._roster = roster
         self._changes = changes
         self._publisher = publisher
         self._list_devices = list_devices
-        self._arrivals = Arrivals(inventory, roster, changes)
+        self._arrivals = Arrivals(inventory, roster, changes, places or Places())
         self._waiting: dict[Address, Waiting] = {}
         self._woken = asyncio.Event()
         self._until = AsyncExitStack()
@@ -212,7 +214,6 @@ class Follower:
         await self._changes.detach_lun(address, force=True, patience=0)
         if automatic:
             # The rule that made it attaches the device again, when it is there.
-            self._arrivals.remember(device, address)
             return
         self._roster.missing[address] = Missing(lun.text, f"its device, {device.name}, has gone")
         self._waiting[address] = Waiting(lun, device)

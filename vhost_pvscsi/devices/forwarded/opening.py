@@ -60,6 +60,7 @@ class OpenDevice:
     depth: int  #: commands that the host takes at a time
     max_transfer: int  #: bytes of one command
     block_size: int  #: bytes; 0: it has no blocks, or they are not known
+    passed: bool = False  #: somebody else has opened it
 
     @property
     def exclusive(self) -> bool:
@@ -85,24 +86,23 @@ class OpenDevice:
         self.close()
 
 
-def open_sg(path: Path, *, lock: bool = True) -> OpenDevice:
-    """Open a device by its SG node.
+def open_sg(path: Path, *, lock: bool = True, passed: int | None = None) -> OpenDevice:
+    """Open a device by its SG node; `passed` is a descriptor of it that somebody else has opened.
 
     With `lock` nobody else has it, as far as the kernel can tell: of a tape or changer no other
-    user of SG, of a disk or CD nobody who has it mounted or is asked the same.
+    user of SG, unless who has opened it wanted otherwise; of a disk or CD nobody who has it mounted
+    or is asked the same.
 
     Raises:
         ConfigurationError: it is no SG node, or of a type that is not known here.
         DeviceError: it cannot be opened.
         DeviceBusyError: somebody else has it.
     """
-    _check_node(path)
+    _check_node(path if passed is None else Path(f"/proc/self/fd/{passed}"))
     with contextlib.ExitStack() as undo:
-        fd = _open(path, 0)
+        fd = _open(path, 0) if passed is None else _taken_over(passed)
         undo.callback(lambda: os.close(fd))
-        host, *_, number, _, _, _, _ = _SCSI_ID.unpack(
-            fcntl.ioctl(fd, _SG_GET_SCSI_ID, bytes(_SCSI_ID.size))
-        )
+        host, number = _who(path, fd)
         try:
             device_type = DeviceType(number)
         except ValueError:
@@ -111,13 +111,13 @@ def open_sg(path: Path, *, lock: bool = True) -> OpenDevice:
                 hint="disks, tapes, changers, CDs, enclosures can",
             ) from None
         claim = -1
-        if lock and device_type in _ONE_AT_A_TIME:
+        if lock and device_type in _ONE_AT_A_TIME and passed is None:
             # SG keeps others out as long as this is open; for what has one descriptor only.
             os.close(fd)
             undo.pop_all()
             fd = _open(path, os.O_EXCL)
             undo.callback(lambda: os.close(fd))
-        elif lock:
+        elif lock and device_type not in _ONE_AT_A_TIME:
             claim = _claim(path)
         most = _max_transfer(fd)
         opened = OpenDevice(
@@ -128,6 +128,7 @@ def open_sg(path: Path, *, lock: bool = True) -> OpenDevice:
             _depth(host),
             most if device_type in _ONE_AT_A_TIME else min(most, _MAX_OF_MANY),
             _block_size(path) if device_type in HAVE_BLOCKS else 0,
+            passed is not None,
         )
         undo.pop_all()
     log.info(
@@ -214,6 +215,27 @@ def _open(path: Path, flags: int) -> int:
         elif error.errno in {errno.ENODEV, errno.ENXIO}:
             hint = "the device is gone, or Linux has set it offline"
         raise DeviceError(f"{path}: {error.strerror}", hint=hint) from error
+
+
+def _taken_over(passed: int) -> int:
+    if fcntl.fcntl(passed, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDWR:
+        raise DeviceError(
+            f"fd:{passed}: is not open for reading and writing",
+            hint=f"in a shell: {passed}<>/dev/sgN",
+        )
+    return os.dup(passed)
+
+
+def _who(path: Path, fd: int) -> tuple[int, int]:
+    """Ask SG for the number of the adapter, and of the device's type."""
+    try:
+        told = fcntl.ioctl(fd, _SG_GET_SCSI_ID, bytes(_SCSI_ID.size))
+    except OSError as error:
+        raise DeviceError(
+            f"{path}: {error.strerror}", hint="the device is gone, or this is one that went"
+        ) from error
+    host, *_, number, _, _, _, _ = _SCSI_ID.unpack(told)
+    return host, number
 
 
 def _busy(path: Path) -> DeviceBusyError:

@@ -6,8 +6,10 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 
 use super::header::{MAX_QUEUE, SET_FORCE_PACK_ID};
+use super::passed::{Passed, THREADS};
 use crate::error::{Error, Result};
 use crate::map::OpcodeSet;
+use crate::pool::Pool;
 
 /// What the caller knows of a device.
 #[derive(Clone, Debug)]
@@ -17,6 +19,8 @@ pub struct DeviceSpec {
     /// One command at a time, by this one descriptor; who orders them sees to it. Else each thread
     /// opens descriptors of its own.
     pub exclusive: bool,
+    /// Somebody else has opened it: commands go by SG_IO, on threads that wait.
+    pub passed: bool,
     /// Most commands that are outstanding at a time, of all threads.
     pub depth: usize,
     /// Most bytes that the host carries in one command.
@@ -47,6 +51,8 @@ pub struct Device {
     pub share: usize,
     /// It is shared by all threads, one command at a time.
     pub exclusive: bool,
+    /// Threads that wait for commands, where it was passed in.
+    pub passed: Option<Pool<Passed>>,
     /// Commands that a protected mapping may not send.
     pub writes: OpcodeSet,
     timeouts: [u32; 256],
@@ -61,7 +67,9 @@ impl Device {
     /// The device cannot be opened again, or the limits make no sense.
     pub fn new(id: u32, spec: &DeviceSpec, threads: usize) -> Result<Self> {
         let share = share(spec, threads);
-        let files = if spec.exclusive {
+        let files = if spec.passed {
+            vec![vec![Arc::new(duplicate(spec.fd)?)]; threads]
+        } else if spec.exclusive {
             let file = Arc::new(duplicate(spec.fd)?);
             force_pack_id(&file)?;
             vec![vec![file]; threads]
@@ -85,8 +93,14 @@ impl Device {
         for (opcode, timeout) in &spec.timeouts {
             timeouts[usize::from(*opcode)] = *timeout;
         }
+        let passed = match spec {
+            DeviceSpec { passed: false, .. } => None,
+            DeviceSpec { exclusive: true, .. } => Some(Pool::new(1)?),
+            _ => Some(Pool::new(THREADS.min(spec.depth))?),
+        };
         Ok(Device {
             id,
+            passed,
             max_transfer: spec.max_transfer.into(),
             block_size: spec.block_size.into(),
             share: share(spec, files.len()),
@@ -115,7 +129,8 @@ fn share(spec: &DeviceSpec, threads: usize) -> usize {
     if spec.exclusive {
         return 1;
     }
-    (spec.depth / threads.max(1)).clamp(1, MAX_LANES * MAX_QUEUE)
+    let depth = if spec.passed { spec.depth.min(THREADS) } else { spec.depth };
+    (depth / threads.max(1)).clamp(1, MAX_LANES * MAX_QUEUE)
 }
 
 fn duplicate(fd: RawFd) -> Result<OwnedFd> {

@@ -12,6 +12,8 @@ pub const DXFER_FROM_DEV: i32 = -3;
 pub const FLAG_DIRECT_IO: u32 = 1;
 /// Behind what waits already; without it SG puts a command before that.
 pub const FLAG_Q_AT_TAIL: u32 = 0x10;
+/// ioctl: a command, from its beginning to its end.
+pub const SG_IO: libc::c_ulong = 0x2285;
 /// ioctl: `read` gives the end of the command that it names, and no other.
 pub const SET_FORCE_PACK_ID: libc::c_ulong = 0x227b;
 /// Most commands that one open descriptor may have outstanding (SG_MAX_QUEUE).

@@ -33,6 +33,44 @@ pub struct Command<'a> {
     pub at_head: bool,
 }
 
+impl Command<'_> {
+    /// SG's block for it, with room for SENSE_MAX bytes of sense data.
+    #[must_use]
+    pub fn header(&self, sense: *mut u8, pack_id: i32) -> Header {
+        let mut header = Header {
+            // At most CDB_MAX.
+            cmd_len: self.cdb.len() as u8,
+            cmdp: self.cdb.as_ptr(),
+            // SENSE_MAX is 96.
+            mx_sb_len: SENSE_MAX as u8,
+            sbp: sense,
+            timeout: self.timeout,
+            flags: if self.at_head { 0 } else { FLAG_Q_AT_TAIL },
+            pack_id,
+            usr_ptr: self.token as usize as *mut c_void,
+            ..Header::blank()
+        };
+        match self.parts {
+            [] => {}
+            _ if self.length == 0 => {}
+            [one] => {
+                header.dxferp = one.iov_base;
+                header.flags |= FLAG_DIRECT_IO;
+            }
+            parts => {
+                header.dxferp = parts.as_ptr().cast_mut().cast();
+                // The kernel cuts the list to `dxfer_len`.
+                header.iovec_count = parts.len().min(MAX_PARTS) as u16;
+            }
+        }
+        if !header.dxferp.is_null() {
+            header.dxfer_len = self.length;
+            header.dxfer_direction = if self.write { DXFER_TO_DEV } else { DXFER_FROM_DEV };
+        }
+        header
+    }
+}
+
 /// A command that SG has given back.
 #[derive(Debug)]
 pub struct Ended {
@@ -96,37 +134,9 @@ impl Lane {
     /// SG's errno; EDOM where there is no room.
     pub fn send(&mut self, command: &Command<'_>) -> Result<(), i32> {
         let Some(place) = self.free.pop() else { return Err(libc::EDOM) };
-        let mut header = Header {
-            // At most CDB_MAX.
-            cmd_len: command.cdb.len() as u8,
-            cmdp: command.cdb.as_ptr(),
-            // SENSE_MAX is 96.
-            mx_sb_len: SENSE_MAX as u8,
-            sbp: self.places[usize::from(place)].sense.as_mut_ptr(),
-            timeout: command.timeout,
-            flags: if command.at_head { 0 } else { FLAG_Q_AT_TAIL },
-            // On a descriptor of our own nobody looks at it: it says whose sense data it is.
-            pack_id: self.pack_id.unwrap_or(place.into()),
-            usr_ptr: command.token as usize as *mut c_void,
-            ..Header::blank()
-        };
-        match command.parts {
-            [] => {}
-            _ if command.length == 0 => {}
-            [one] => {
-                header.dxferp = one.iov_base;
-                header.flags |= FLAG_DIRECT_IO;
-            }
-            parts => {
-                header.dxferp = parts.as_ptr().cast_mut().cast();
-                // The kernel cuts the list to `dxfer_len`.
-                header.iovec_count = parts.len().min(MAX_PARTS) as u16;
-            }
-        }
-        if !header.dxferp.is_null() {
-            header.dxfer_len = command.length;
-            header.dxfer_direction = if command.write { DXFER_TO_DEV } else { DXFER_FROM_DEV };
-        }
+        // On a descriptor of our own nobody looks at the number: it says whose sense data it is.
+        let number = self.pack_id.unwrap_or(place.into());
+        let header = command.header(self.places[usize::from(place)].sense.as_mut_ptr(), number);
         // SAFETY: the header and the CDB are read before `write` returns; data-out is too, or its
         // pages are pinned. What is written later, the sense data and the data-in, stays where it
         // is until the end of the command was read: `places` is not moved, the slot keeps the rest.
@@ -187,7 +197,12 @@ pub struct Lanes {
     pub lanes: Vec<Lane>,
     /// Requests that found no room, in their order.
     pub waiting: VecDeque<u64>,
+    /// Commands of this thread that threads of the device have, where it was passed in.
+    pub passed: usize,
 }
+
+/// In place of a descriptor's number: threads of the device have the command.
+pub const PASSED: usize = usize::MAX;
 
 impl Lanes {
     /// Those of a thread.
@@ -195,13 +210,14 @@ impl Lanes {
     pub fn new(device: Arc<Device>, thread: usize) -> Self {
         let mut left = device.share;
         let mut lanes = Vec::new();
-        for file in device.files(thread) {
+        let own = if device.passed.is_some() { &[] } else { device.files(thread) };
+        for file in own {
             // Threads are numbered from 0 to 63.
             let pack_id = device.exclusive.then_some(thread as i32);
             lanes.push(Lane::new(Arc::clone(file), left, pack_id));
             left = left.saturating_sub(MAX_QUEUE);
         }
-        Lanes { device, lanes, waiting: VecDeque::with_capacity(MAX_QUEUE) }
+        Lanes { device, lanes, waiting: VecDeque::with_capacity(MAX_QUEUE), passed: 0 }
     }
 
     /// The request that waits longest, if there is room for it.
@@ -210,9 +226,12 @@ impl Lanes {
         self.waiting.pop_front()
     }
 
-    /// The descriptor with most room; None: all are full.
+    /// The descriptor with most room, or `PASSED`; None: there is no room.
     #[must_use]
     pub fn pick(&self) -> Option<usize> {
+        if self.device.passed.is_some() {
+            return (self.passed < self.device.share).then_some(PASSED);
+        }
         let room = |lane: &Lane| lane.free.len();
         let (best, lane) = self.lanes.iter().enumerate().max_by_key(|(_, lane)| room(lane))?;
         (room(lane) > 0).then_some(best)

@@ -7,6 +7,7 @@ pub mod device;
 pub mod ends;
 pub mod header;
 pub mod lane;
+pub mod passed;
 pub mod pieces;
 
 pub use device::{Device, DeviceSpec};

@@ -8,11 +8,12 @@ use vmm_sys_util::epoll::{ControlOperation, EpollEvent, EventSet};
 
 use super::{Worker, DEVICE};
 use crate::error::RingFault;
-use crate::mailbox::{Event, Forward, QueueKind};
+use crate::mailbox::{Event, Forward, Mailbox, QueueKind};
 use crate::outcome::{Outcome, Service, GOOD, INVALID_FIELD_IN_CDB, WRITE_PROTECTED};
 use crate::queue::Queue;
 use crate::sg::header::MAX_PARTS;
-use crate::sg::lane::{Command, Ended, Lanes};
+use crate::sg::lane::{Command, Ended, Lanes, PASSED};
+use crate::sg::passed::Passed;
 use crate::sg::{ends, pieces, Device};
 use crate::slot::{Holder, Slot, CDB_MAX};
 use crate::transfer::Transfer;
@@ -76,8 +77,12 @@ impl Worker {
             self.finish(id, queue, slot_id, Outcome::check(INVALID_FIELD_IN_CDB));
             return;
         };
+        let (mailbox, thread) = (Arc::clone(&self.mailbox), self.index);
         let sent = match self.lanes(&device) {
-            Ok(lanes) => hand_over(lanes, slot, token, &cdb, length, &device),
+            Ok(lanes) => {
+                let pass = |command: &Command<'_>| pass_on(&device, command, thread, mailbox);
+                hand_over(lanes, slot, token, &cdb, length, &device, pass)
+            }
             Err(errno) => Err(errno),
         };
         match sent {
@@ -141,6 +146,18 @@ impl Worker {
                 self.send_waiting(device);
             }
         }
+    }
+
+    /// A thread of a device that was passed in has done a command.
+    pub(super) fn passed_done(&mut self, device: u32, ended: &Ended) {
+        self.now = Instant::now();
+        if let Some(lanes) = self.devices.get_mut(&device) {
+            lanes.passed = lanes.passed.saturating_sub(1);
+        }
+        self.with_slot(ended.token, |worker, id, queue, slot_id| {
+            worker.came_back(id, queue, slot_id, ended);
+        });
+        self.send_waiting(device);
     }
 
     fn receive(&mut self, device: u32, number: usize) -> Option<Ended> {
@@ -247,6 +264,7 @@ fn hand_over(
     cdb: &[u8; CDB_MAX],
     length: u64,
     device: &Device,
+    pass: impl FnOnce(&Command<'_>),
 ) -> Result<Option<usize>, i32> {
     let Some(number) = lanes.pick() else {
         lanes.waiting.push_back(token);
@@ -270,6 +288,18 @@ fn hand_over(
         timeout: device.timeout(cdb[0]),
         at_head: slot.attribute == HEAD_OF_QUEUE,
     };
-    lanes.lanes[number].send(&command)?;
+    if number == PASSED {
+        lanes.passed += 1;
+        pass(&command);
+    } else {
+        lanes.lanes[number].send(&command)?;
+    }
     Ok(Some(number))
+}
+
+/// Hand a command to the threads of a device that was passed in.
+fn pass_on(device: &Device, command: &Command<'_>, thread: usize, mailbox: Arc<Mailbox>) {
+    if let (Some(pool), [file, ..]) = (&device.passed, device.files(thread)) {
+        pool.post(Passed::new(command, device.id, Arc::clone(file), mailbox));
+    }
 }

@@ -104,6 +104,7 @@ impl Worker {
                     worker.finish(id, queue, slot_id, *outcome);
                 });
             }
+            Order::DeviceDone(device, ended) => self.passed_done(device, &ended),
             Order::Quit => {}
         }
     }

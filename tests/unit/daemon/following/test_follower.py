@@ -12,6 +12,7 @@ from vhost_pvscsi.daemon.changes import Changes
 from vhost_pvscsi.daemon.control.publisher import Publisher
 from vhost_pvscsi.daemon.following import follower
 from vhost_pvscsi.daemon.following.follower import Follower
+from vhost_pvscsi.daemon.following.places import Places
 from vhost_pvscsi.daemon.following.rules import Rule
 from vhost_pvscsi.daemon.plan import Plan, plan_host, plan_lun
 from vhost_pvscsi.daemon.roster import Missing, Roster
@@ -97,7 +98,12 @@ class Shelf:
 class Watched:
     """A follower that looks when it is told to, at devices that there are."""
 
-    def __init__(self, *rules: Rule, there: tuple[HostDevice, ...] = (TAPE,)) -> None:
+    def __init__(
+        self,
+        *rules: Rule,
+        there: tuple[HostDevice, ...] = (TAPE,),
+        folder: Path | None = None,
+    ) -> None:
         self.there = list(there)
         host = plan_host(0, {"socket-path": "/0"})
         self.roster = Roster(Plan({0: host}, {}, rules), Store(None))
@@ -109,7 +115,12 @@ class Watched:
         )
         self.changes = Changes(self.shelf, self.roster, publisher)
         self.follower = Follower(
-            self.shelf, self.roster, self.changes, publisher, lambda: list(self.there)
+            self.shelf,
+            self.roster,
+            self.changes,
+            publisher,
+            lambda: list(self.there),
+            Places(folder),
         )
 
     async def attach(self, address: Address, text: str) -> None:
@@ -257,6 +268,36 @@ async def test_what_a_rule_attached_has_its_address_again_when_it_is_back() -> N
     watched.said()
     await watched.look(tape("9:0:0:0", 30, wwn=OTHER, sg=1))
     assert watched.said() == ["LUN_ATTACHED 0:0:1:0"]
+
+
+async def test_what_a_rule_attached_has_its_address_again_under_the_next_daemon(
+    tmp_path: Path,
+) -> None:
+    other = tape("2:0:0:0", 11, wwn=OTHER, sg=1)
+    first = Watched(RULE, folder=tmp_path)
+    await first.look(other)
+    await first.look(other, TAPE)
+    assert set(first.said()) == {"LUN_ATTACHED 0:0:0:0", "LUN_ATTACHED 0:0:1:0"}
+    # By the order of the host's addresses they would change places; a new one comes behind them.
+    new = tape("0:0:0:0", 9, wwn="5000c50015ea71ae", sg=2)
+    again = Watched(RULE, folder=tmp_path)
+    await again.look(new, TAPE, other)
+    where = {one.device.wwn: str(at) for at, one in again.shelf.at.items()}
+    assert where == {OTHER: "0:0:0:0", WWN: "0:0:1:0", "5000c50015ea71ae": "0:0:2:0"}
+
+
+async def test_places_that_make_no_sense_are_passed_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for text in ("", "{", "[]", '{"version": 2}', '{"version": 1, "places": [{"device": {}}]}'):
+        (tmp_path / "places.json").write_text(text)
+        watched = Watched(RULE, folder=tmp_path)
+        await watched.look(TAPE)
+        assert watched.said() == ["LUN_ATTACHED 0:0:0:0"]
+        assert "passed over" in caplog.text
+        caplog.clear()
+        assert Places(tmp_path).find(TAPE.identity, RULE.vdev) == Address(0, 0, 0, 0)
+    assert Places(tmp_path).find(TAPE.identity, "0:0:9:{n}") is None
 
 
 async def test_what_an_operator_detached_stays_so_until_it_is_plugged_again() -> None:

@@ -6,6 +6,8 @@ import pytest
 
 from vhost_pvscsi.devices.forwarded.opening import OpenDevice, names_blocks, open_blocks, open_sg
 from vhost_pvscsi.devices.pdev import parse_lun
+from vhost_pvscsi.discovery.listing import locate
+from vhost_pvscsi.discovery.names import By, DeviceName
 from vhost_pvscsi.errors import ConfigurationError, DeviceError
 from vhost_pvscsi.scsi.pages import DeviceType
 
@@ -70,3 +72,13 @@ def test_only_disks_have_blocks_of_their_own(tmp_path):
     disk = OpenDevice(tmp_path / "sg7", -1, -1, DeviceType.DISK, 32, 4096, 512)
     with pytest.raises(DeviceError, match="sg7: has no block device"):
         open_blocks(disk, read_only=False)
+
+
+def test_a_descriptor_that_was_passed_in_has_to_be_an_sg_nodes():
+    with Path("/dev/null").open("r+b") as null:
+        with pytest.raises(ConfigurationError, match=r"/proc/self/fd/\d+: is no SG node"):
+            open_sg(Path("/dev/sg0"), passed=null.fileno())
+        with pytest.raises(DeviceError, match=f"fd:{null.fileno()}: is no node of a SCSI device"):
+            locate(DeviceName(By.DESCRIPTOR, str(null.fileno())))
+    with pytest.raises(DeviceError, match="there is no such SCSI device on this host"):
+        locate(DeviceName(By.DESCRIPTOR, "99999"))
