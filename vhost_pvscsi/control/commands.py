@@ -186,7 +186,9 @@ COMMANDS: Mapping[str, Command] = {
             "Put a medium into a drive.",
             (
                 _VDEV,
-                Parameter("file", PATH, "A disc image for cd:, a tape image for tape:.", positional=True),
+                Parameter(
+                    "file", PATH, "A disc image for cd:, a tape image for tape:.", positional=True
+                ),
                 _UNPREVENTED,
                 _TRANSIENT,
             ),
