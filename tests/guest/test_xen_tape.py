@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.harness.xen_daemon import PATIENCE, TAPE, TAPES
+from tests.harness.xen_daemon import PATIENCE, SMALL_TAPE, TAPE, TAPES
 
 if TYPE_CHECKING:
     from tests.harness.inner_guest import InnerGuest

@@ -240,9 +240,10 @@ def test_nothing_before_an_answered_filemark_is_lost_by_a_kill(rounds: int) -> N
                 # Over what is there, from some filemark on.
                 kept = kept[: chosen.randrange(len(kept))]
             drive.tape.check(ssc.locate_10(len(kept)))
+            drive.tape.compress(on=chosen.random() < 0.5)
             written = list(kept)
             for _ in range(chosen.randrange(1, 5)):
-                block = chosen.randbytes(chosen.randrange(1, 60_000))
+                block = chosen.randbytes(chosen.randrange(1, 6000)) * chosen.randrange(1, 11)
                 drive.tape.write(block)
                 written.append(block)
             drive.tape.mark()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import random
+import re
+import signal
 import struct
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.harness import tape as ssc
@@ -14,8 +18,6 @@ from tests.harness.pvscsi_frontend import PvscsiFrontEnd
 from tests.harness.tape import Tape
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.harness.evidence import Collector
 
     from .conftest import MakeDaemon
@@ -110,10 +112,17 @@ def test_verify_compares_what_is_sent(make_daemon: MakeDaemon, folder: Path) -> 
         assert tape.position() == 2
 
 
+def tracer(pid: int) -> int:
+    """The process that traces another one (proc(5))."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.findall(r"^TracerPid:\s+(\d+)$", status, re.MULTILINE)[0])
+
+
 def test_a_rewind_is_answered_before_what_was_written_is_stable(
     folder: Path, evidence: Collector
 ) -> None:
-    delay = "-e", "inject=fdatasync:delay_enter=3s:when=2"
+    # Until strace is ended: as long as it takes to look.
+    delay = "-e", "inject=fdatasync:delay_enter=600s:when=2"
     daemon = Daemon(
         folder,
         sockets=[folder / "s"],
@@ -131,7 +140,9 @@ def test_a_rewind_is_answered_before_what_was_written_is_stable(
         told = tape.check(REQUEST_SENSE, data_in=18).data
         assert (told[2], told[12], told[13], told[15]) == (0, 0x00, 0x1A, 0x80)
         # A command of the medium waits for its turn; then all is done.
-        assert tape.position() == 0
+        waiting = guest.submit(0, 0, ssc.READ_POSITION, data_in=20)
+        os.kill(tracer(daemon.pid), signal.SIGKILL)
+        assert guest.wait(waiting).data[4:8] == bytes(4)
         tape.check(bytes(6))
         assert tape.check(REQUEST_SENSE, data_in=18).data[12:14] == b"\0\0"
 
@@ -152,3 +163,60 @@ def test_blocks_are_as_long_as_a_ring_carries(make_daemon: MakeDaemon, folder: P
         for target, wanted in ((0, 508 << 10), (1, 256 << 10)):
             xen.ready(target=target)
             assert longest(xen.scsi(target, 0, READ_BLOCK_LIMITS, data_in=6).data) == wanted
+
+
+def test_a_label_is_kept_beside_the_image(make_daemon: MakeDaemon, folder: Path) -> None:
+    image = folder / "t.tap"
+    assert run("create", image).startswith("0")
+    assert run("label", image, "--barcode", "VT0001L8", "--protect").startswith("0")
+    daemon = make_daemon([f"0:0:0:0=tape:{image}"])
+    with FrontEnd(daemon.socket) as guest:
+        guest.ready()
+        tape = Tape(guest)
+        assert tape.attributes(0x806)[0x806] == b"VT0001L8".ljust(32)
+        assert tape.do(ssc.write_6(3), data_out=b"abc").sense_code == (7, 0x27, 0)
+        assert run("label", image, "--unprotect").startswith("1"), "it is attached"
+    daemon.stop()
+    assert "labelled VT0001L8\nwrite-protected" in run("info", image)
+    assert run("label", image, "--unprotect").startswith("0")
+    assert run("label", image, "--barcode", "x" * 33).startswith("2")
+    assert "write-protected" not in run("info", image)
+    daemon = make_daemon([f"0:0:0:0=tape:{image}"])
+    with FrontEnd(daemon.socket) as guest:
+        guest.ready()
+        Tape(guest).write(b"abc")
+    daemon.stop()
+    image.with_name("t.tap.mam").unlink()
+    assert run("verify", image).startswith("0 1 blocks")
+
+
+def raised(tape: Tape) -> set[int]:
+    """The TapeAlert flags that are up."""
+    data = tape.check(bytes.fromhex("4d006e00000000ffff00"), data_in=500).data
+    return {flag for flag in range(1, 65) if data[4 + 5 * (flag - 1) + 4]}
+
+
+def test_what_goes_wrong_is_an_alert_once_for_each_guest(
+    make_daemon: MakeDaemon, folder: Path
+) -> None:
+    image = folder / "t.tap"
+    word = (0x8000_0002).to_bytes(4, "little")
+    image.write_bytes(word + b"xy" + word)
+    pdev = f"tape:{image},share=on"
+    daemon = make_daemon([f"0:0:0:0={pdev}", f"0:0:1:0={pdev},ro", f"1:0:0:0={pdev}"], sockets=2)
+    one, other = (FrontEnd(socket) for socket in daemon.sockets)
+    with one, other:
+        one.ready()
+        one.ready(target=1)
+        other.ready()
+        tape, protected = Tape(one), Tape(one, target=1)
+        assert raised(tape) == set()
+        assert tape.read().sense_code == (3, 0x11, 0)
+        assert raised(tape) == {3, 4, 5}
+        assert raised(tape) == set()
+        assert protected.do(ssc.write_filemarks(1)).sense_code == (7, 0x27, 0)
+        assert raised(tape) == {9}
+        assert raised(Tape(other)) == {3, 4, 5, 9}
+        tape.check(ssc.UNLOAD)
+        tape.check(ssc.LOAD)
+        assert raised(tape) == set()

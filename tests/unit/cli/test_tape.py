@@ -50,6 +50,7 @@ def test_info_counts(image: Path) -> None:
     size = image.stat().st_size
     assert told == {
         "blocks": 4, "filemarks": 2, "bytes": size, "file-size": size, "torn-at": None,
+        "barcode": "", "write-protected": False, "loads": 0,
     }  # fmt: skip
     assert run("info", image).stdout.startswith("4 blocks and 2 filemarks\n")
 

@@ -14,6 +14,7 @@ import click
 
 from vhost_pvscsi.cli.common import HELP_NAMES, telling_failures
 from vhost_pvscsi.cli.render import size as in_words
+from vhost_pvscsi.devices.tape.auxiliary import AuxiliaryMemory
 from vhost_pvscsi.errors import REFUSED, ConfigurationError, DeviceError
 
 from . import contents
@@ -71,23 +72,47 @@ def create(file: Path) -> None:
 def info(file: Path, as_json: bool) -> None:
     """Say what is on a tape: blocks, filemarks, bytes, and whether it ends as it should."""
     with _image(file) as (fd, image):
+        memory = AuxiliaryMemory.of(file, read_only=True)
         told = {
             "blocks": image.objects - image.marks,
             "filemarks": image.marks,
             "bytes": image.bytes,
             "file-size": os.fstat(fd).st_size,
             "torn-at": image.torn_at if image.torn else None,
+            "barcode": memory.barcode,
+            "write-protected": memory.protected,
+            "loads": memory.history.loads,
         }
     if as_json:
         click.echo(json.dumps(told))
         return
     click.echo(f"{told['blocks']} blocks and {told['filemarks']} filemarks")
     click.echo(f"{in_words(image.bytes)} to the end of data")
+    if memory.barcode:
+        click.echo(f"labelled {memory.barcode}")
+    if memory.protected:
+        click.echo("write-protected")
     if image.torn:
         click.echo(
             f"then {image.torn} bytes of a record that was not written to the end; they are cut "
             "when the tape is attached"
         )
+
+
+@TAPE.command(context_settings=HELP_NAMES)
+@_FILE
+@click.option("--barcode", metavar="TEXT", help="Put that on its label: up to 32 characters.")
+@click.option("--protect/--unprotect", default=None, help="Let nobody write it, or all again.")
+def label(file: Path, barcode: str | None, protect: bool | None) -> None:
+    """Write on a tape's label: its barcode, and whether it is write-protected.
+
+    It is kept beside the image, in FILE.mam. A tape that is attached somewhere is left alone.
+    """
+    with telling_failures(), contents.labelled(file) as memory:
+        if barcode is not None:
+            memory.label(barcode)
+        if protect is not None:
+            memory.protected = protect
 
 
 @TAPE.command("ls", context_settings=HELP_NAMES)

@@ -7,6 +7,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vhost_pvscsi.devices import locking
+from vhost_pvscsi.devices.tape.auxiliary import AuxiliaryMemory
 from vhost_pvscsi.errors import DeviceError
 from vhost_pvscsi.medium import TapeImage
 
@@ -63,6 +65,32 @@ def opened(path: Path) -> Iterator[tuple[int, TapeImage]]:
     try:
         # Not its sidecar: what is told here is what is in the image.
         yield fd, TapeImage(fd)
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def labelled(path: Path) -> Iterator[AuxiliaryMemory]:
+    """What an image's label says, to be changed; kept when the context is left.
+
+    Raises:
+        ConfigurationError: it is no tape image, or damaged.
+        DeviceError: it cannot be read, or its label not be written.
+        DeviceBusyError: somebody has it attached.
+    """
+    with opened(path):
+        pass
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        raise DeviceError(f"{path}: {error.strerror}") from error
+    try:
+        locking.lock(fd, str(path), read_only=False)
+        memory = AuxiliaryMemory.of(path, read_only=False)
+        yield memory
+        memory.keep()
+    except OSError as error:
+        raise DeviceError(f"{path}: its label is not written: {error.strerror}") from error
     finally:
         os.close(fd)
 

@@ -1,7 +1,7 @@
 """The auxiliary memory of a cartridge, MAM: a small file beside its image, which can be lost.
 
-What hosts wrote into it, and what the cartridge has been through. The file is JSON, and replaced
-whole. Without it, and for a tape that is write-protected, nothing is kept.
+What hosts wrote into it, what the cartridge has been through, whether it is write-protected. The
+file is JSON, and replaced whole. Where a tape is attached with `ro` nothing is kept.
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ class AuxiliaryMemory:
         self._path = path
         self.attributes: dict[int, Attribute] = {}
         self.history = History()
+        self.protected = False  #: the cartridge may not be written
         self.damaged = False  #: there was something that could not be read
 
     @classmethod
@@ -103,18 +104,16 @@ class AuxiliaryMemory:
         return found.value.decode("ascii", "replace").strip() if found else ""
 
     def label(self, barcode: str) -> None:
-        """Put a barcode on the cartridge, and keep it, on a thread that may wait.
+        """Put a barcode on the cartridge; `keep` keeps it.
 
         Raises:
             ConfigurationError: it is no barcode.
-            OSError: it could not be written.
         """
         if not barcode.isascii() or not barcode.isprintable() or not 1 <= len(barcode) <= 32:
             raise ConfigurationError(
                 f"{barcode!r} is no barcode", hint="1 to 32 ASCII characters, as VT0001L8"
             )
         self.attributes[Id.BARCODE] = ascii_text(Id.BARCODE, barcode, 32)
-        self.keep()
 
     def keep(self) -> None:
         """Have it on stable storage, on a thread that may wait.
@@ -127,6 +126,7 @@ class AuxiliaryMemory:
         past = self.history
         document = {
             "version": VERSION,
+            "write-protected": self.protected,
             **{name.replace("_", "-"): getattr(past, name) for name in _COUNTS},
             "drives": list(past.drives),
             "attributes": {
@@ -153,6 +153,7 @@ class AuxiliaryMemory:
         if min(counts.values()) < 0:
             msg = "a count below 0"
             raise ValueError(msg)
+        self.protected = bool(document.get("write-protected", False))
         drives = tuple(str(one) for one in document["drives"])[:_DRIVES]
         self.history = History(drives=drives, **counts)
         for code, one in document["attributes"].items():

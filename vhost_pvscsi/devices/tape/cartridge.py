@@ -46,8 +46,8 @@ class Cartridge:
         options = spec.options
         with contextlib.ExitStack() as undo:
             files = open_tape(spec, undo)
-            geometry = TapeGeometry(options.capacity, options.read_only)
             memory = AuxiliaryMemory.of(files.path, read_only=options.read_only)
+            geometry = TapeGeometry(options.capacity, options.read_only or memory.protected)
             return cls(spec, files, geometry, memory, undo.pop_all())
 
     @property
