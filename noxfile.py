@@ -36,7 +36,7 @@ NO_BLOCKS = tuple(
     )
 )
 #: Two processors are kept busy by two tests at a time: each waits for guests and daemons. The tests
-#: of a module stay together, for they share a boot.
+#: of a module stay together, for they share a boot; all of emulated Xen, too (harness/together.py).
 PARALLEL = ("-n", "2", "--dist", "loadfile")
 ENGINE = ("--manifest-path", "engine/Cargo.toml", "--workspace")
 

@@ -29,8 +29,8 @@ QUESTIONS = (
 
 
 def map_of(guest: InnerGuest) -> list[list[str]]:
-    """Return what `lsscsi` says of each LUN, without the host's number and the node."""
-    listed = guest.console.check("lsscsi").splitlines()
+    """Return what `lsscsi` says of each LUN of ours, without the host's number and the node."""
+    listed = guest.console.check("lsscsi | grep VHPVSCSI").splitlines()
     return sorted([line.split("]")[0].split(":")[1:], *line.split()[1:-1]] for line in listed)
 
 

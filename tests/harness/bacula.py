@@ -80,12 +80,15 @@ class Library:
 
     drives: Sequence[str]  #: not rewinding ones of st, in the order of the changer
     changer: str | None = None  #: an SG node
+    #: Whether drives find the last block when they go back over a filemark and then over a block.
+    backspaces: bool = True
 
 
 class Bacula:
     """Director, storage and file daemon in one guest; they end with it, or by `stop`.
 
-    A guest has one at a time. `start` makes an empty catalog: volumes are labelled anew.
+    A guest has one at a time. `start` makes an empty catalog, but what is on cartridges stays, and
+    what has a label gets no other.
     """
 
     def __init__(self, console: Console, library: Library, *, volume_bytes: int = 0) -> None:
@@ -113,6 +116,9 @@ class Bacula:
                 " while [ -d /proc/$pid ]; do sleep 0.2; done",
                 timeout=_PATIENCE,
             )
+        # Bacula leaves the doors locked.
+        for node in self._library.drives:
+            self._console.check(f"mt -f {node} unlock")
 
     def tell(self, *commands: str, timeout: float = _PATIENCE) -> str:
         """Type commands at bconsole, and wait for the end of jobs; return what was said.
@@ -207,28 +213,26 @@ class Bacula:
 
     def _devices(self) -> str:
         if self._library.changer is None:
-            return _device("tapes", self._library.drives[0], 0, in_changer=False)
+            return self._device("tapes", 0)
         names = [f"drive-{index}" for index in range(len(self._library.drives))]
-        nodes = zip(names, self._library.drives, strict=True)
         return "".join(
             [
                 f"Autochanger {{ Name = tapes; Device = {', '.join(names)}\n"
                 f"  Changer Device = {self._library.changer}\n"
                 '  Changer Command = "/etc/bacula/scripts/mtx-changer %c %o %S %a %d" }\n',
-                *(
-                    _device(name, node, index, in_changer=True)
-                    for index, (name, node) in enumerate(nodes)
-                ),
+                *(self._device(name, index) for index, name in enumerate(names)),
             ]
         )
 
-
-def _device(name: str, node: str, index: int, *, in_changer: bool) -> str:
-    return (
-        f"Device {{ Name = {name}; Media Type = tape; Archive Device = {node}\n"
-        f"  Drive Index = {index}; Autochanger = {'yes' if in_changer else 'no'}\n"
-        "  AutomaticMount = yes; AlwaysOpen = yes; RemovableMedia = yes; RandomAccess = no }\n"
-    )
+    def _device(self, name: str, index: int) -> str:
+        in_changer = "no" if self._library.changer is None else "yes"
+        backspaces = "yes" if self._library.backspaces else "no"
+        return (
+            f"Device {{ Name = {name}; Archive Device = {self._library.drives[index]}\n"
+            f"  Drive Index = {index}; Autochanger = {in_changer}; Media Type = tape\n"
+            f"  AutomaticMount = yes; AlwaysOpen = yes; RemovableMedia = yes; RandomAccess = no\n"
+            f"  BackwardSpaceRecord = {backspaces} }}\n"
+        )
 
 
 def _conf(name: str) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from images import bacula as with_bacula
 from images import boot_disk as disk
 from images import build, qemu_device, qemus
+from images import iscsi as target
 from images import scsi_host as forwarding_host
 from images import udev as udevd
 from images import xen_host as host
@@ -47,6 +48,11 @@ def xen_host() -> build.GuestImage:
 def scsi_host() -> build.GuestImage:
     """Return the guest that is a host with SCSI devices, built first if it is not there."""
     return forwarding_host.make(report=_report)
+
+
+def iscsi() -> Path:
+    """Return the folder of tgt's and open-iscsi's files, unpacked first if they are not there."""
+    return target.make(report=_report)
 
 
 def udev() -> Path:

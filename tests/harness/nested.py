@@ -7,6 +7,7 @@ read-only, by 9p. What they write lies in the guest's memory and ends with it.
 from __future__ import annotations
 
 import contextlib
+import re
 import shlex
 import socket
 from dataclasses import dataclass
@@ -106,6 +107,19 @@ class OuterHost:
     def check(self, command: str, *, timeout: float = 120.0) -> str:
         """Run a shell command in our file system; return what it printed."""
         return self._machine.console.check(_chrooted(["sh", "-c", command], {}), timeout=timeout)
+
+    def shell(self, command: str, *, timeout: float = 60.0) -> str:
+        """Run a command with the guest's own programs; return what it printed."""
+        return self._machine.console.check(command, timeout=timeout)
+
+    def node(self, address: str, kind: str = "sg") -> str:
+        """Find a device's node by its h:c:t:l, as lsscsi shows it."""
+        for line in self.shell("lsscsi -g").splitlines():
+            if line.startswith(f"[{address}]"):
+                found = re.search(rf"/dev/{kind}\w+", line)
+                if found:
+                    return found[0]
+        raise HarnessError(f"{address} has no {kind} node:\n{self.shell('lsscsi -g')}")
 
     def start(
         self,

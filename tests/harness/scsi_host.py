@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from images import qemus
 
-from .errors import HarnessError
 from .machine import TCG, MachineSpec
 from .nested import HOST_MODULES, OuterHost
 from .remote import Remote
@@ -61,19 +59,6 @@ class ScsiHost(OuterHost):
             modules=(*HOST_MODULES, "virtio_scsi", "sg", "sd_mod", "sr_mod", "st", "ch"),
             extra=tuple(words),
         )
-
-    def shell(self, command: str, *, timeout: float = 60.0) -> str:
-        """Run a command with the guest's own programs; return what it printed."""
-        return self._machine.console.check(command, timeout=timeout)
-
-    def node(self, address: str, kind: str = "sg") -> str:
-        """Find a device's node by its h:c:t:l, as lsscsi shows it."""
-        for line in self.shell("lsscsi -g").splitlines():
-            if line.startswith(f"[{address}]"):
-                found = re.search(rf"/dev/{kind}\w+", line)
-                if found:
-                    return found[0]
-        raise HarnessError(f"{address} has no {kind} node:\n{self.shell('lsscsi -g')}")
 
     def load_scsi_debug(self, **parameters: int) -> None:
         """Have the simulated adapters, with none at first."""

@@ -32,8 +32,11 @@ LUNS = {
     f"fault=opcode=read:lba={SHORT_BLOCK}:short=512",
     HANGING: f"ram:9M,share=on,fault=opcode=read:lba={HUNG_BLOCK}:hang",
 }
-#: At the Xen guest's alone; the second holds less than is written to it.
-TAPES = {TAPE: "tape:/run/t.tap,create", SMALL_TAPE: "tape:/run/small.tap,create,capacity=1M"}
+#: At the Xen guest's alone, by VDEV; the second holds less than is written to it.
+TAPES = {
+    f"0:0:{TAPE}:0": "tape:/run/t.tap,create",
+    f"0:0:{SMALL_TAPE}:0": "tape:/run/small.tap,create,capacity=1M",
+}
 
 
 class OuterDaemon:
@@ -43,11 +46,16 @@ class OuterDaemon:
         self,
         host: OuterHost,
         luns: Mapping[int, str] = LUNS,
-        first_only: Mapping[int, str] = TAPES,
+        *,
+        more: Mapping[str, str] | None = None,
     ) -> None:
-        """Prepare one: target = PDEV, at both of its virtual hosts or at the first alone."""
+        """Prepare one that has those LUNs at both of its virtual hosts: target = PDEV.
+
+        `more` are LUNs at one of them, VDEV = PDEV.
+        """
         self._host = host
-        self._luns = ({**luns, **first_only}, luns)
+        self._luns = luns
+        self._more = more or {}
         self._process: OuterProcess | None = None
 
     def start(self) -> None:
@@ -57,8 +65,10 @@ class OuterDaemon:
         command = [str(program()), "serve", "--control", str(CONTROL)]
         for host, socket in enumerate(SOCKETS):
             command += ["--socket-path", f"{host}={socket}"]
-            for target, pdev in self._luns[host].items():
+            for target, pdev in self._luns.items():
                 command += ["--lun", f"{host}:0:{target}:0={pdev}"]
+        for vdev, pdev in self._more.items():
+            command += ["--lun", f"{vdev}={pdev}"]
         self._process = self._host.start(command)
         self.wait_for(f"listening on {SOCKETS[-1]}")
 

@@ -1,7 +1,7 @@
 """The pytest plugin's part for emulated Xen: `xen_host -> xen_backend -> xen_spec -> xen_guest`.
 
 All are there once a session, for the modules `tests/guest/test_xen_*.py`; whoever asks first waits
-half a minute.
+half a minute. `xen_host -> library` gives that host SCSI devices of its own, which are forwarded.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from . import emulated_xen, images
+from . import emulated_xen, images, tgt
 from .inner_guest import InnerGuest, ports
 from .machine import Backend, MachineSpec
 from .nested import OuterHost
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .evidence import Collector
 
 XEN, VIRTIO = "xen", "virtio"  #: The guests in it, by name.
+FORWARDED = 2  #: Target of the host's own devices, which have their LUNs of there.
 
 
 @pytest.fixture(scope="session")
@@ -43,9 +44,23 @@ def xen_host(evidence: Collector) -> Iterator[OuterHost]:
 
 
 @pytest.fixture(scope="session")
-def xen_backend(xen_host: OuterHost) -> OuterDaemon:
-    """Stage: a back-end beside the Xen guest's QEMU."""
-    daemon = OuterDaemon(xen_host)
+def library(xen_host: OuterHost) -> tgt.Library:
+    """Stage: tapes, changer, CD and disk of the Xen host itself."""
+    return tgt.start(xen_host)
+
+
+@pytest.fixture(scope="session")
+def xen_backend(xen_host: OuterHost, library: tgt.Library) -> OuterDaemon:
+    """Stage: a back-end beside the Xen guest's QEMU.
+
+    It forwards the drive beside the changer to the Xen guest, the others to the one with virtio.
+    Tests ask them without us, too, as nobody should where data counts.
+    """
+    guests = {lun: 0 if lun == tgt.TAPE_BESIDE else 1 for lun in tgt.LUNS}
+    forwarded = {
+        f"{guests[lun]}:0:{FORWARDED}:{lun}": f"{library.node(lun)},lock=off" for lun in tgt.LUNS
+    }
+    daemon = OuterDaemon(xen_host, more=forwarded)
     daemon.start()
     return daemon
 
@@ -73,14 +88,14 @@ def xen_guest(
 def virtio_guest(
     xen_host: OuterHost, xen_backend: OuterDaemon, evidence: Collector
 ) -> Iterator[InnerGuest]:
-    """Stage: beside the Xen guest one with vhost-user-scsi, which has the same LUNs."""
+    """Stage: beside the Xen guest one with vhost-user-scsi, which has the same LUNs, and Bacula."""
     spec = MachineSpec(
         images.qemu("10"),
-        images.guest(),
+        images.bacula_guest(),
         "q35-vhost-user-scsi",
         backends=(Backend(SOCKETS[1]),),
         accelerator="kvm",
-        memory_mib=256,
+        memory_mib=320,
     )
     guest = InnerGuest(xen_host, spec, name=VIRTIO)
     with guest, evidence.watch(guest):

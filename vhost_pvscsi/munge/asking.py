@@ -26,6 +26,16 @@ def whole(request: Request, allocation_length: Field, room: int) -> Request:
     )
 
 
+def as_asked(request: Request, reply: Reply) -> Reply:
+    """Leave a reply as it is, but for data that the guest has no room for.
+
+    A device may refuse what it was asked, and say no residual: all the room that `whole` made
+    counts as data then.
+    """
+    room = request.data_in_length
+    return replace(reply, data=reply.data[:room]) if len(reply.data) > room else reply
+
+
 def is_good(reply: Reply) -> bool:
     """Whether a reply has parameter data; any other is left as it is."""
     return reply.service is Service.COMPLETE and reply.status is Status.GOOD

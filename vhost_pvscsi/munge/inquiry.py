@@ -18,7 +18,7 @@ from vhost_pvscsi.scsi.pages import Vpd, limit_transfers, text_field
 from vhost_pvscsi.scsi.request import Reply, Request
 from vhost_pvscsi.scsi.sense import invalid_field
 
-from .asking import is_good, whole
+from .asking import as_asked, is_good, whole
 from .registry import inbound, outbound
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def as_attached(request: Request, reply: Reply, mapping: Mapping) -> Reply:
     shown = mapping.presentation
     cdb = _COMMAND.parse(request.cdb)
     if isinstance(cdb, Reply) or not is_good(reply):
-        return reply
+        return as_asked(request, reply)
     if cdb["evpd"] and cdb["page_code"] == Vpd.BLOCK_LIMITS:
         # What is longer is carried out all the same.
         limit = _transfer_limit(request, mapping)

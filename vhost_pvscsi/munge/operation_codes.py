@@ -10,7 +10,7 @@ from vhost_pvscsi.scsi.codes import MaintenanceIn, Opcode
 from vhost_pvscsi.scsi.opcodes import command
 from vhost_pvscsi.scsi.request import Reply, Request
 
-from .asking import is_good, whole
+from .asking import as_asked, is_good, whole
 from .registry import inbound, outbound
 
 if TYPE_CHECKING:
@@ -47,8 +47,10 @@ def whole_list(request: Request, mapping: Mapping) -> Request:
 def only_allowed(request: Request, reply: Reply, mapping: Mapping) -> Reply:
     """Leave out what is refused; say of a single command that it is not supported."""
     cdb = _COMMAND.parse(request.cdb)
-    if isinstance(cdb, Reply) or not _has_say(mapping) or not is_good(reply):
+    if isinstance(cdb, Reply) or not _has_say(mapping):
         return reply
+    if not is_good(reply):
+        return as_asked(request, reply)
     if cdb["reporting_options"] == _ALL:
         rows = b"".join(_allowed(reply.data, mapping))
         data = len(rows).to_bytes(4, "big") + rows

@@ -1,5 +1,7 @@
 """REPORT SUPPORTED OPERATION CODES agrees with a LUN's policy."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +14,7 @@ from vhost_pvscsi.devices.presentation import PLAIN, Presentation
 from vhost_pvscsi.identity import Address
 from vhost_pvscsi.munge.operation_codes import only_allowed
 from vhost_pvscsi.pipeline import serve
-from vhost_pvscsi.scsi.request import Reply, Request
+from vhost_pvscsi.scsi.request import Reply, Request, Status
 from vhost_pvscsi.translation import Mapping, Table
 
 DENIED = Presentation(policy=Policy(denied=frozenset({(0x2A, None), (0x9E, 0x12)})))
@@ -74,3 +76,11 @@ def test_whatever_a_device_sends_is_borne(data, options):
     mapping = Mapping(1, 1, Address(0, 0, 0, 0), ABSENT_UNIT, (0,), DENIED)
     told = only_allowed(request(options, 0x28), Reply(data=data), mapping).data
     assert len(told) <= max(len(data), 4)
+
+
+def test_a_device_that_refuses_and_says_no_residual_gives_no_more_than_there_is_room_for():
+    mapping = Mapping(1, 1, Address(0, 0, 0, 0), ABSENT_UNIT, (0,), DENIED)
+    asked = replace(request(length=100), data_in_length=100)
+    refused = Reply(status=Status.CHECK_CONDITION, sense=b"sense", data=bytes(0xFFFF))
+    told = only_allowed(asked, refused, mapping)
+    assert (told.status, told.sense, len(told.data)) == (Status.CHECK_CONDITION, b"sense", 100)

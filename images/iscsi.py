@@ -1,0 +1,39 @@
+"""An iSCSI target and initiator out of Debian's packages, only unpacked: tgt and open-iscsi.
+
+On its own loopback a guest that plays a host gets a tape drive that keeps data, a changer, a CD and
+a disk from them. `python -m images.iscsi` unpacks them.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from . import unpacked
+from .errors import RigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_PACKAGES = ("tgt", "open-iscsi")
+_ISCSI = unpacked.Programs("iscsi", _PACKAGES, _PACKAGES)
+
+
+def make(*, report: Callable[[str], None] = lambda _: None) -> Path:
+    """Return the folder with their files, unpacked first if they are not there."""
+    return unpacked.make(_ISCSI, report=report)
+
+
+def main() -> int:
+    """Unpack them from the command line."""
+    try:
+        print(make(report=lambda step: print(step, file=sys.stderr)))
+    except RigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
