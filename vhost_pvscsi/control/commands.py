@@ -187,7 +187,10 @@ COMMANDS: Mapping[str, Command] = {
             (
                 _VDEV,
                 Parameter(
-                    "file", PATH, "A disc image for cd:, a tape image for tape:.", positional=True
+                    "file",
+                    PATH,
+                    "A disc image for cd:, a tape image for tape:.",
+                    positional=True,
                 ),
                 _UNPREVENTED,
                 _TRANSIENT,
@@ -200,8 +203,8 @@ COMMANDS: Mapping[str, Command] = {
             "medium-eject",
             "Take the medium out of a drive.",
             (_VDEV, _UNPREVENTED, _TRANSIENT),
-            "A guest that has mounted it prevents that: it is asked to eject the medium, and the"
-            " event MEDIUM_CHANGED tells when it has.",
+            "A guest that uses it may prevent that. One that has mounted a disc is asked to eject"
+            " it; the event MEDIUM_CHANGED tells when it has.",
             verb="medium-eject",
         ),
         Command(

@@ -124,8 +124,8 @@ def _read_with(
     multiple=True,
     help="""Attach PDEV at the virtual address VDEV (host:channel:target:lun). Repeatable.
     PDEV is an image file, a block device, tape:FILE (tape: is an empty drive), changer:DIR,
-    cd:FILE, ram:SIZE, null:SIZE, or a SCSI device of the host: h:c:t:l, wwn:NAA,
-    serial:TEXT, /dev/sgN, /dev/nstN, ... (docs/devices.md).
+    cd:FILE (cd: is an empty drive), ram:SIZE, null:SIZE, or a SCSI device of the host:
+    h:c:t:l, wwn:NAA, serial:TEXT, /dev/sgN, /dev/nstN, ... (docs/devices.md).
     Options: ro, block-size=512|1024|2048|4096, cache=none|writeback|writethrough|directsync,
     serial=TEXT, wwn=NAA, share=on (one unit at several addresses), lock=off,
     rotational=on, removable=on, vendor=TEXT, product=TEXT, revision=TEXT, hide=serial|wwn

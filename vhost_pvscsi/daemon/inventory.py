@@ -62,7 +62,9 @@ class Inventory:
         on_denial: Callable[[Denial], None] = lambda _: None,
         on_failed: Callable[[Adapter, int], None] = lambda _adapter, _mapping: None,
         on_moved: Callable[[Address, Moved], None] = lambda _address, _moved: None,
-        on_medium: Callable[[Sequence[Address], TakesMedia], None] = lambda _at, _unit: None,
+        on_medium: Callable[[Sequence[Address], TakesMedia, str], None] = lambda _at, _unit, _by: (
+            None
+        ),
     ) -> None:
         """Begin with none; `on_front_end` is told of a host's front-ends that come and go.
 
@@ -77,7 +79,7 @@ class Inventory:
         self._on_moved = on_moved
         self._on_medium = on_medium
         self._units = Units(
-            engine, state, self._reached_by, self._renew, self._attached_at, self._tell_moved
+            engine, state, self._reached_by, self._attached_at, self._tell_moved, self._renew
         )
         self._hosts: dict[int, VirtualHost] = {}
         self._changing = asyncio.Lock()
@@ -156,7 +158,7 @@ class Inventory:
         if not isinstance(unit, TakesMedia):
             raise ConfigurationError(
                 f"LUN {address}: {unit.name} has no medium that could be changed",
-                hint="cd: is a drive for discs; other LUNs are detached and attached",
+                hint="cd: and tape: are drives; other LUNs are detached and attached",
             )
         return unit
 
@@ -330,8 +332,8 @@ class Inventory:
             async with self._units.changers.idle(unit):
                 self._let_go(unit)
 
-    def _medium_moved(self, unit: TakesMedia) -> None:
-        self._on_medium(self.places_of(unit), unit)
+    def _medium_moved(self, unit: TakesMedia, by: str) -> None:
+        self._on_medium(self.places_of(unit), unit, by)
 
     def _let_go(self, unit: AttachableUnit) -> None:
         if not any(self._peers(unit)):

@@ -39,16 +39,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: What operators call each emulated unit.
+#: What `Engine.counters` tells of a ring, in its order.
+_COUNTERS = ("reads", "writes", "others", "long-road", "bytes-read", "bytes-written", "bounced")
+
+
+#: What kinds of emulated units are called.
 _TYPES = {
     EmulatedDisk: "disk",
     EmulatedTape: "tape",
-    MediumChanger: "changer",
     EmulatedDrive: "cd",
+    MediumChanger: "changer",
 }
-
-#: What `Engine.counters` tells of a ring, in its order.
-_COUNTERS = ("reads", "writes", "others", "long-road", "bytes-read", "bytes-written", "bounced")
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,14 +273,14 @@ def _status(mapping: Attached, adapter: Adapter) -> LunStatus:
     unit = mapping.unit
     shown = mapping.presentation
     assert isinstance(unit, EmulatedDisk | EmulatedTape | EmulatedDrive | MediumChanger)
-    # Blocks of a tape have no number and no size of their own, and a changer has none.
+    # Blocks of a tape have no number and no size of their own.
     disk = unit.geometry if isinstance(unit, EmulatedDisk | EmulatedDrive) else None
-    drive = unit if isinstance(unit, TakesMedia) else None
     protected = not isinstance(unit, MediumChanger) and unit.geometry.read_only
+    drive = unit if isinstance(unit, TakesMedia) else None
     return LunStatus(
         address=mapping.address,
         pdev=unit.name,
-        type=_TYPES[type(unit)],
+        type=next(word for kind, word in _TYPES.items() if isinstance(unit, kind)),
         blocks=disk.blocks if disk else 0,
         block_size=disk.block_size if disk else 0,
         read_only=shown.protected or protected,

@@ -84,6 +84,9 @@ class Service:
                     unsaid=denial.unsaid,
                 )
 
+            def tell_medium(places: Sequence[Address], unit: TakesMedia, by: str) -> None:
+                changes.medium_changed(places, unit, by=by)
+
             def tell_moved(changer: Address, moved: Moved) -> None:
                 publisher.publish(
                     "CARTRIDGE_MOVED",
@@ -94,9 +97,6 @@ class Service:
                     destination=moved.destination,
                     by="guest" if moved.by_guest else "operator",
                 )
-
-            def tell_medium(places: Sequence[Address], unit: TakesMedia) -> None:
-                changes.medium_changed(places, unit, by="guest")
 
             failed = IoErrors(publisher).begin
             inventory = Inventory(engine, state, tell, tell_denial, failed, tell_moved, tell_medium)

@@ -81,18 +81,18 @@ class Units:
         engine: Engine,
         state: StateDirectory | None = None,
         neighbours: Neighbours = lambda _: (),
-        renew: Callable[[AttachableUnit], Awaitable[None]] = _nowhere,
         find: Callable[[Address], tuple[LogicalUnit, Presentation] | None] = lambda _: None,
         on_moved: Callable[[MediumChanger, Moved], None] = lambda _unit, _moved: None,
+        renew: Callable[[AttachableUnit], Awaitable[None]] = _nowhere,
     ) -> None:
         """Begin with none; `neighbours` finds the units that a nexus reaches.
 
-        `renew` tells the engine's maps that another medium is behind a unit. `find` tells what is
-        attached at an address, and how it is shown there, `on_moved` is told of cartridges that
-        changers have moved.
+        `find` tells what is attached at an address, and how it is shown there, `on_moved` is told
+        of cartridges that changers have moved; `renew` tells the engine's maps that another medium
+        is behind a unit.
         """
-        self._renew = renew
         self.changers = Changers(find, on_moved)
+        self._renew = renew
         self._engine = engine
         self._neighbours = neighbours
         # Their own, so that copies keep no flush waiting. They begin with the first copy.

@@ -40,5 +40,5 @@ class TakesMedia(Protocol):
                 its kind of unit has a way to ask.
         """
 
-    def watch_media(self, tell: Callable[[], None]) -> None:
-        """Call `tell` when a guest's command has loaded or ejected the medium."""
+    def watch_media(self, tell: Callable[[str], None]) -> None:
+        """Call `tell` with "guest" when a guest's command has loaded or ejected the medium."""

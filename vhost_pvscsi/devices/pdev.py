@@ -38,7 +38,7 @@ class LunSpec:
     address: Address
     pdev: str  #: as given, for messages
     kind: Kind
-    path: Path | None  #: of PATH and CHANGER; of TAPE and CD, unless the drive is empty
+    path: Path | None  #: of PATH, TAPE, CD and CHANGER; None: the drive is empty
     size: int | None  #: bytes, of RAM and NULL
     options: LunOptions = NO_OPTIONS
     device: DeviceName | None = None  #: of DEVICE
@@ -141,12 +141,6 @@ def _parse_source(pdev: str, *, forward: bool | None = None) -> _Source:
     for kind in (Kind.RAM, Kind.NULL):
         if colon and prefix == kind.value:
             return _Source(kind, size=parse_size(rest, of=pdev))
-    if colon and prefix == Kind.CD.value:
-        if "\0" in rest:
-            raise ConfigurationError(
-                f"PDEV {pdev!r} names nothing", hint="cd:FILE, or cd: for an empty drive"
-            )
-        return _Source(Kind.CD, path=Path(rest) if rest else None)
     changer = bool(colon) and prefix == Kind.CHANGER.value
     if not (rest if changer else pdev) or "\0" in pdev:
         raise ConfigurationError(
@@ -154,8 +148,9 @@ def _parse_source(pdev: str, *, forward: bool | None = None) -> _Source:
             hint="an image file, a block device, a SCSI device of the host, tape:FILE, changer:DIR,"
             " cd:FILE, ram:SIZE or null:SIZE",
         )
-    if colon and prefix == Kind.TAPE.value:
-        return _Source(Kind.TAPE, path=Path(rest) if rest else None)
+    for kind in (Kind.TAPE, Kind.CD):
+        if colon and prefix == kind.value:
+            return _Source(kind, path=Path(rest) if rest else None)
     if changer:
         return _Source(Kind.CHANGER, path=Path(rest))
     name = match_name(pdev)
@@ -190,7 +185,7 @@ def check_size(pdev: str, size: int, block_size: int) -> None:
 
 
 #: What a path follows.
-_PREFIXED = frozenset({Kind.TAPE, Kind.CHANGER, Kind.CD})
+_PREFIXED = frozenset({Kind.TAPE, Kind.CD, Kind.CHANGER})
 _DISKS = frozenset({Kind.PATH, Kind.RAM, Kind.NULL})
 
 #: Options that mean something for some kinds only: those, and what they are called.

@@ -6,7 +6,6 @@ A name is written as the standards have it, but in any case, and with any punctu
 
 from __future__ import annotations
 
-import itertools
 import re
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -33,8 +32,7 @@ def _commands() -> dict[str, CommandKeys]:
     keys: dict[str, set[tuple[int, int | None]]] = {}
     for code in (*Opcode, *SequentialOpcode, *ChangerOpcode, *MultimediaOpcode):
         keys.setdefault(plain(code.name), set()).add((code, None))
-    tables = (opcodes.TABLE, opcodes.SEQUENTIAL, opcodes.CHANGER, opcodes.MULTIMEDIA)
-    for command in itertools.chain(*tables):
+    for command in (*opcodes.TABLE, *opcodes.SEQUENTIAL, *opcodes.CHANGER, *opcodes.MULTIMEDIA):
         whole = plain(command.name)
         # READ stands for READ(6) to READ(16), PERSISTENT RESERVE IN for all it can be asked.
         family = plain(command.name.partition(",")[0])

@@ -67,13 +67,13 @@ DISC_OPCODES: frozenset[int] = frozenset(
 
 _BY_KEY = {command.key: command for command in TABLE}
 _SEQUENTIAL_BY_KEY = {command.key: command for command in SEQUENTIAL}
-_CHANGER_BY_KEY = {command.key: command for command in CHANGER}
 _MULTIMEDIA_BY_KEY = {command.key: command for command in MULTIMEDIA}
+_CHANGER_BY_KEY = {command.key: command for command in CHANGER}
 
 
 def medium_command_name(opcode: int, opcodes: frozenset[int]) -> str:
     """What a medium's command is called, by the medium's operation codes; else its number."""
-    table = SEQUENTIAL if opcodes == TAPE_OPCODES else TABLE
+    table = {TAPE_OPCODES: SEQUENTIAL, DISC_OPCODES: MULTIMEDIA}.get(opcodes, TABLE)
     known = (c for c in table if c.opcode == opcode and c.access is not Access.OTHER)
     return next((str(c) for c in known), f"{opcode:02X}h")
 
@@ -88,11 +88,11 @@ def tape_command(opcode: Opcode | SequentialOpcode, service_action: int | None =
     return _SEQUENTIAL_BY_KEY[opcode, service_action]
 
 
-def changer_command(opcode: Opcode | ChangerOpcode, service_action: int | None = None) -> Command:
-    """The row of a command of changers; KeyError where it has none."""
-    return _CHANGER_BY_KEY[opcode, service_action]
-
-
 def disc_command(opcode: Opcode | MultimediaOpcode, service_action: int | None = None) -> Command:
     """The row of a command of CD and DVD drives; KeyError where it has none."""
     return _MULTIMEDIA_BY_KEY[opcode, service_action]
+
+
+def changer_command(opcode: Opcode | ChangerOpcode, service_action: int | None = None) -> Command:
+    """The row of a command of changers; KeyError where it has none."""
+    return _CHANGER_BY_KEY[opcode, service_action]

@@ -108,8 +108,8 @@ class EmulatedDrive(PrimaryUnit[DriveState]):
         """Whether a guest can use what is in it."""
         return self._state.readable is not None
 
-    def watch_media(self, tell: Callable[[], None]) -> None:
-        """Call `tell` when a guest's command has moved the tray."""
+    def watch_media(self, tell: Callable[[str], None]) -> None:
+        """Call `tell` with "guest" when a guest's command has moved the tray."""
         self._state.moved.append(tell)
 
     async def insert_file(self, path: Path, *, read_only: bool = True, force: bool = False) -> None:

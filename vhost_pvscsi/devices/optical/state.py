@@ -58,7 +58,7 @@ class DriveState(UnitState):
         #: Nexuses with the persistent prevention (MMC-6 6.18): it holds operators off, not guests.
         self.persistent: set[str] = set()
         #: Told when a guest has moved the tray.
-        self.moved: list[Callable[[], None]] = []
+        self.moved: list[Callable[[str], None]] = []
         self.switch_medium()
 
     @property

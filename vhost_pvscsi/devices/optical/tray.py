@@ -61,7 +61,7 @@ async def _eject(drive: DriveState) -> Reply:
 
 def _tell(drive: DriveState) -> None:
     for tell in drive.moved:
-        tell()
+        tell("guest")
 
 
 async def _open(drive: DriveState) -> None:
