@@ -39,6 +39,16 @@ def examples(count: int) -> settings:
     )
 
 
+def some_cdb(command: Command, values: list[int], masked: bool) -> bytes:
+    """A CDB of a command; `masked`: with no bit that means nothing."""
+    raw = bytes((command.opcode, *values))[: command.length]
+    if masked:
+        raw = bytes(value & mask for value, mask in zip(raw, command.usage, strict=True))
+    if command.service_action is not None:
+        raw = bytes((raw[0], raw[1] & 0xE0 | command.service_action, *raw[2:]))
+    return raw
+
+
 @dataclass(frozen=True, slots=True)
 class Shape:
     """What a generated call needs to know of a disk; sizes in bytes."""

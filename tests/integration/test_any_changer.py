@@ -21,14 +21,13 @@ from tests.harness import tape as ssc
 from tests.harness.changer import Changer, Model, drive, make_library, portal, slot
 from tests.harness.daemon import Daemon
 from tests.harness.frontend import OK, OVERRUN, FrontEnd
-from tests.harness.generated import examples
+from tests.harness.generated import examples, some_cdb
 from tests.harness.tape import Tape
 from vhost_pvscsi.scsi.opcodes import CHANGER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vhost_pvscsi.scsi.command import Command
 
 #: What is done, and with which elements.
 Step: TypeAlias = tuple[str, int, int, int]
@@ -204,16 +203,6 @@ def test_a_daemon_killed_while_it_moves_leaves_each_cartridge_in_one_place(round
             for index, tape in enumerate(library.drives):
                 assert tape.do(smc.TEST_UNIT_READY).good == (drive(index) in before)
         library.end()
-
-
-def some_cdb(command: Command, values: list[int], masked: bool) -> bytes:
-    """A CDB of a command; `masked`: with no bit that means nothing."""
-    raw = bytes((command.opcode, *values))[: command.length]
-    if masked:
-        raw = bytes(value & mask for value, mask in zip(raw, command.usage, strict=True))
-    if command.service_action is not None:
-        raw = bytes((raw[0], raw[1] & 0xE0 | command.service_action, *raw[2:]))
-    return raw
 
 
 CDBS = st.builds(

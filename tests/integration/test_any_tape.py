@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tests.harness import tape as ssc
 from tests.harness.daemon import Daemon
 from tests.harness.frontend import CHECK_CONDITION, OK, OVERRUN, FrontEnd, Response
-from tests.harness.generated import examples
+from tests.harness.generated import examples, some_cdb
 from tests.harness.tape import Model, Tape
 from vhost_pvscsi.medium import TapeImage
 from vhost_pvscsi.scsi.opcodes import SEQUENTIAL
@@ -26,7 +26,6 @@ from vhost_pvscsi.scsi.opcodes import SEQUENTIAL
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vhost_pvscsi.scsi.command import Command
 
 #: What is done, and with what number.
 Step: TypeAlias = tuple[str, int]
@@ -262,16 +261,6 @@ def test_nothing_before_an_answered_filemark_is_lost_by_a_kill(rounds: int) -> N
                 assert block is not None
                 assert block == bytes([number]) * len(block)
         drive.end()
-
-
-def some_cdb(command: Command, values: list[int], masked: bool) -> bytes:
-    """A CDB of a command; `masked`: with no bit that means nothing."""
-    raw = bytes((command.opcode, *values))[: command.length]
-    if masked:
-        raw = bytes(value & mask for value, mask in zip(raw, command.usage, strict=True))
-    if command.service_action is not None:
-        raw = bytes((raw[0], raw[1] & 0xE0 | command.service_action, *raw[2:]))
-    return raw
 
 
 CDBS = st.builds(

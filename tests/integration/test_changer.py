@@ -13,6 +13,7 @@ from tests.harness import tape as ssc
 from tests.harness.changer import Changer, drive, make_library, portal, slot
 from tests.harness.daemon import program
 from tests.harness.frontend import FrontEnd
+from tests.harness.pvscsi_frontend import PvscsiFrontEnd
 from tests.harness.tape import Tape
 from tests.harness.verbs import Verbs
 
@@ -486,3 +487,28 @@ def test_a_move_that_cannot_be_kept_is_undone(rig: Rig, library: Path) -> None:
         assert rig.drives[1].do(READY).sense_code == smc.NOT_THERE
     (library / "elements.new").rmdir()
     rig.changer.move(drive(0), slot(1))
+
+
+def test_a_guest_of_xen_has_the_same_library(make_daemon: MakeDaemon, library: Path) -> None:
+    daemon = make_daemon(luns(library))
+    with PvscsiFrontEnd(daemon.socket) as guest:
+        guest.ready()
+        changer, tape = Changer(guest), Tape(guest, target=1)
+        changer.move(slot(1), drive(0))
+        assert changer.lying() == {drive(0): "A1L8", slot(2): "A2L8", slot(3): "A3L8"}
+        for _ in range(3):
+            ready = tape.do(READY)
+        assert ready.good, "a new nexus, a changed medium, and no more"
+        tape.write(b"from a guest of Xen")
+        assert tape.everything() == [b"from a guest of Xen"]
+
+
+def test_a_changer_fails_on_demand(make_daemon: MakeDaemon, library: Path) -> None:
+    daemon = make_daemon(luns(library, "fault=opcode=move-medium:nth=2:sense=4/15/01"))
+    with FrontEnd(daemon.socket) as guest:
+        guest.ready()
+        changer = Changer(guest)
+        changer.move(slot(1), slot(4))
+        assert changer.do(smc.move(slot(4), slot(1))).sense_code == (4, 0x15, 0x01)
+        assert slot(4) in changer.lying()
+        changer.move(slot(4), slot(1))

@@ -14,7 +14,6 @@ from tests.harness.daemon import Daemon
 from tests.harness.frontend import FrontEnd
 from tests.harness.pvscsi_frontend import PvscsiFrontEnd
 from tests.harness.tape import Tape
-from tests.harness.verbs import Verbs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -392,25 +391,3 @@ def test_a_guest_of_xen_has_the_same_tape(make_daemon: MakeDaemon, image: Path) 
         response = guest.scsi(0, 0, ssc.read_6(512), data_in=512)
         assert response.sense[2] == ssc.FILEMARK
     assert image.read_bytes() == record(block) + bytes(4)
-
-
-def test_people_change_the_cartridge_of_a_drive(
-    make_daemon: MakeDaemon, image: Path, folder: Path
-) -> None:
-    image.write_bytes(record(b"put in"))
-    verb = Verbs(folder / "control")
-    daemon = make_daemon(["0:0:0:0=tape:"], "--control", str(verb.control))
-    with FrontEnd(daemon.socket) as guest:
-        tape = Tape(guest)
-        tape.do(TEST_UNIT_READY)
-        assert tape.do(TEST_UNIT_READY).sense_code == NOT_THERE
-        verb("medium-insert", "0:0:0:0", str(image))
-        assert tape.do(TEST_UNIT_READY).sense_code == (6, 0x28, 0x00)
-        assert tape.rest() == [b"put in"]
-        tape.write(b"more")
-        assert verb.listed()["0:0:0:0"]["medium"] == str(image)
-        tape.check(bytes((0x1E, 0, 0, 0, 1, 0)))
-        assert "prevents" in verb("medium-eject", "0:0:0:0", status=1)
-        verb("medium-eject", "0:0:0:0", "--force")
-        assert tape.do(TEST_UNIT_READY).sense_code == NOT_THERE
-    assert image.read_bytes() == record(b"put in") + record(b"more")

@@ -108,6 +108,15 @@ class Changers:
                     await held.enter_async_context(changer.state.moving)
             yield
 
+    @contextlib.asynccontextmanager
+    async def idle(self, unit: LogicalUnit) -> AsyncIterator[None]:
+        """Wait until a changer that goes has ended what people asked of it."""
+        if isinstance(unit, MediumChanger):
+            async with unit.state.moving:
+                yield
+        else:
+            yield
+
     def _join(self, changer: MediumChanger) -> None:
         for address in changer.state.layout.drives:
             found = self._find(address)

@@ -329,7 +329,8 @@ class Inventory:
                     f"{address}: a command does not end; the LUN stays, offline",
                     hint="detach it again when its device answers",
                 )
-            self._let_go(unit)
+            async with self._units.changers.idle(unit):
+                self._let_go(unit)
 
     def _medium_moved(self, unit: TakesMedia, by: str) -> None:
         self._on_medium(self.places_of(unit), unit, by)

@@ -92,8 +92,8 @@ class Units:
         attached at an address, and how it is shown there, `on_moved` is told of cartridges that
         changers have moved.
         """
-        self._renew = renew
         self.changers = Changers(find, on_moved)
+        self._renew = renew
         self._engine = engine
         self._neighbours = neighbours
         # Their own, so that copies keep no flush waiting. They begin with the first copy.

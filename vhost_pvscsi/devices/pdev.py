@@ -45,7 +45,7 @@ class LunSpec:
     address: Address
     pdev: str  #: as given, for messages
     kind: Kind
-    path: Path | None  #: of PATH and CHANGER; of TAPE and CD, unless the drive is empty
+    path: Path | None  #: of PATH, TAPE, CD and CHANGER; None: the drive is empty
     size: int | None  #: bytes, of RAM and NULL
     options: LunOptions = NO_OPTIONS
     device: DeviceName | None = None  #: of DEVICE
@@ -153,12 +153,6 @@ def _parse_source(pdev: str, *, forward: bool | None = None) -> _Source:
     for kind in (Kind.RAM, Kind.NULL):
         if colon and prefix == kind.value:
             return _Source(kind, size=parse_size(rest, of=pdev))
-    if colon and prefix == Kind.CD.value:
-        if "\0" in rest:
-            raise ConfigurationError(
-                f"PDEV {pdev!r} names nothing", hint="cd:FILE, or cd: for an empty drive"
-            )
-        return _Source(Kind.CD, path=Path(rest) if rest else None)
     changer = bool(colon) and prefix == Kind.CHANGER.value
     if not (rest if changer else pdev) or "\0" in pdev:
         raise ConfigurationError(
@@ -203,7 +197,7 @@ def check_size(pdev: str, size: int, block_size: int) -> None:
 
 
 #: What a path follows.
-_PREFIXED = frozenset({Kind.TAPE, Kind.CHANGER, Kind.CD})
+_PREFIXED = frozenset({Kind.TAPE, Kind.CD, Kind.CHANGER})
 _DISKS = frozenset({Kind.PATH, Kind.RAM, Kind.NULL})
 
 #: Options that mean something for some kinds only: those, and what they are called.

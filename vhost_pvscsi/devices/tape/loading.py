@@ -37,7 +37,7 @@ async def load_unload(tape: TapeState, request: Request, cdb: Cdb) -> Reply:
         before = tape.removal.ejected
         reply = await (_load(tape, request.nexus) if cdb["load"] else unload(tape))
         if tape.removal.ejected != before:
-            tape.tell_media()
+            tape.tell_media("guest")
     return reply
 
 

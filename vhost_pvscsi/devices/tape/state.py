@@ -79,7 +79,7 @@ class TapeState(UnitState):
         self.cartridge: Cartridge | None = None
         self.stopped = self.removal.ejected = True
         self._settings = Settings()
-        self._media_watchers: list[Callable[[], None]] = []
+        self._media_watchers: list[Callable[[str], None]] = []
         medium.set_descriptor_sense(self.modes.descriptor_sense)
         #: How the drive stood when the cartridge was loaded.
         self.at_load = medium.standing()
@@ -94,14 +94,14 @@ class TapeState(UnitState):
         """The cartridge's; without one nothing is known of it."""
         return self.cartridge.geometry if self.cartridge is not None else TapeGeometry()
 
-    def watch_media(self, tell: Callable[[], None]) -> None:
-        """Call `tell` when a guest's command has loaded or unloaded the cartridge."""
+    def watch_media(self, tell: Callable[[str], None]) -> None:
+        """Have `tell` told by whom (`guest`) the cartridge was loaded or unloaded."""
         self._media_watchers.append(tell)
 
-    def tell_media(self) -> None:
-        """Say that a guest's command has loaded or unloaded the cartridge."""
+    def tell_media(self, by: str) -> None:
+        """Say by whom the cartridge was loaded or unloaded."""
         for tell in self._media_watchers:
-            tell()
+            tell(by)
 
     def begin_load(self) -> None:
         """Count a load of the cartridge that is in the drive, on a thread that may wait."""

@@ -90,8 +90,8 @@ class EmulatedTape(PrimaryUnit[TapeState]):
         """Whether guests can use what is in the drive."""
         return not self._state.removal.ejected
 
-    def watch_media(self, tell: Callable[[], None]) -> None:
-        """Call `tell` when a guest's command has loaded or unloaded the cartridge."""
+    def watch_media(self, tell: Callable[[str], None]) -> None:
+        """Have `tell` told by whom (`guest`) the cartridge was loaded or unloaded."""
         self._state.watch_media(tell)
 
     @property

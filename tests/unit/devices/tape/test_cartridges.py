@@ -157,11 +157,11 @@ async def test_a_protected_cartridge_says_so(drive, image):
 
 async def test_guests_that_load_and_unload_are_watched(drive, image):
     told = []
-    drive.tape.watch_media(lambda: told.append(drive.tape.loaded))
+    drive.tape.watch_media(told.append)
     await put(drive, image)
     await drive.sense(READY)
     assert told == []
     await drive.data(UNLOAD)
     await drive.data(UNLOAD)
     await drive.data(LOAD)
-    assert told == [False, True]
+    assert told == ["guest", "guest"]
