@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import random
+import re
+import signal
 import struct
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.harness import tape as ssc
@@ -14,8 +18,6 @@ from tests.harness.pvscsi_frontend import PvscsiFrontEnd
 from tests.harness.tape import Tape
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.harness.evidence import Collector
 
     from .conftest import MakeDaemon
@@ -110,10 +112,17 @@ def test_verify_compares_what_is_sent(make_daemon: MakeDaemon, folder: Path) -> 
         assert tape.position() == 2
 
 
+def tracer(pid: int) -> int:
+    """The process that traces another one (proc(5))."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.findall(r"^TracerPid:\s+(\d+)$", status, re.MULTILINE)[0])
+
+
 def test_a_rewind_is_answered_before_what_was_written_is_stable(
     folder: Path, evidence: Collector
 ) -> None:
-    delay = "-e", "inject=fdatasync:delay_enter=3s:when=2"
+    # Until strace is ended: as long as it takes to look.
+    delay = "-e", "inject=fdatasync:delay_enter=600s:when=2"
     daemon = Daemon(
         folder,
         sockets=[folder / "s"],
@@ -131,7 +140,9 @@ def test_a_rewind_is_answered_before_what_was_written_is_stable(
         told = tape.check(REQUEST_SENSE, data_in=18).data
         assert (told[2], told[12], told[13], told[15]) == (0, 0x00, 0x1A, 0x80)
         # A command of the medium waits for its turn; then all is done.
-        assert tape.position() == 0
+        waiting = guest.submit(0, 0, ssc.READ_POSITION, data_in=20)
+        os.kill(tracer(daemon.pid), signal.SIGKILL)
+        assert guest.wait(waiting).data[4:8] == bytes(4)
         tape.check(bytes(6))
         assert tape.check(REQUEST_SENSE, data_in=18).data[12:14] == b"\0\0"
 

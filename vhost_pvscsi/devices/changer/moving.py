@@ -211,7 +211,7 @@ async def _fill(
             cartridge = await asyncio.to_thread(Cartridge.open, spec)
             undo.callback(cartridge.close)
             barcode = changer.folder.barcode(drive.after)
-            await asyncio.to_thread(_label, cartridge, barcode)
+            _label(cartridge, barcode)
         await loading.put_in(drive.state, cartridge)
     except VhostPvscsiError as error:
         log.error("changer:%s: %s", changer.folder.path, error.line())  # noqa: TRY400
@@ -221,13 +221,9 @@ async def _fill(
 
 
 def _label(cartridge: Cartridge, barcode: str) -> None:
-    """Have the cartridge's memory say its barcode, as libraries do; it is no worse without it."""
-    if cartridge.geometry.read_only or cartridge.memory.barcode == barcode:
-        return
-    try:
+    """Have the cartridge's memory say its barcode, as libraries do; it is kept with the load."""
+    if not cartridge.geometry.read_only and cartridge.memory.barcode != barcode:
         cartridge.memory.label(barcode)
-    except OSError as error:
-        log.warning("%s: its barcode was not kept: %s", cartridge.spec.pdev, error)
 
 
 def _spec(changer: ChangerState, tape: EmulatedTape, file: str) -> LunSpec:

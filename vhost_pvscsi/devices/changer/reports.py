@@ -8,7 +8,7 @@ from vhost_pvscsi.devices.designators import descriptors, renamed
 from vhost_pvscsi.devices.primary import inquiry as primary
 from vhost_pvscsi.devices.primary import logs
 from vhost_pvscsi.devices.primary.parameters import MOST_SENSE
-from vhost_pvscsi.scsi import log, pages, sense, sequential, target_ports
+from vhost_pvscsi.scsi import log, pages, sense, tape_logs, target_ports
 from vhost_pvscsi.scsi.log import LogPage
 from vhost_pvscsi.scsi.medium_changer import Element, ElementType, element_status
 from vhost_pvscsi.scsi.pages import Association, Designator, DesignatorType, Vpd
@@ -63,7 +63,7 @@ async def log_sense(changer: ChangerState, request: Request, cdb: Cdb) -> Reply:
     """Answer LOG SENSE (SPC-5, "LOG SENSE command"): nothing is alerted of."""
     del changer, request
     known = {
-        LogPage.TAPE_ALERT: sequential.tape_alerts(),
+        LogPage.TAPE_ALERT: tape_logs.tape_alerts(frozenset()),
         LogPage.INFORMATIONAL_EXCEPTIONS: log.informational_exceptions(),
     }
     return logs.answer({(int(code), 0): known[code] for code in known}, cdb)
