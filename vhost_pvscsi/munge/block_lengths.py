@@ -21,6 +21,7 @@ def as_carried(request: Request, reply: Reply, mapping: Mapping) -> Reply:
     """Tell of no longer blocks than the guest's ring carries, or `max-transfer` says (SSC-5)."""
     said = mapping.presentation.max_transfer
     limit = request.block_limit if said is None else said
-    if not limit or not is_good(reply):
+    # MLOI asks for something else (SSC-5): the largest object identifier.
+    if not limit or not is_good(reply) or request.cdb[1] & 0x01:
         return reply
     return replace(reply, data=limit_blocks(reply.data, limit))

@@ -13,6 +13,7 @@ from vhost_pvscsi.scsi.opcodes import command
 from vhost_pvscsi.scsi.pages import DeviceType, Vpd, limit_transfers
 from vhost_pvscsi.scsi.request import Reply, Request, Service, Status
 from vhost_pvscsi.scsi.sense import SenseKey, parsed
+from vhost_pvscsi.scsi.sequential import limit_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -24,8 +25,6 @@ _READ_BLOCK_LIMITS = 0x05
 #: The pages are shorter; the upper byte of the allocation length is reserved in SPC-2.
 _ROOM = 0xFC
 _BLOCK_LIMITS_BYTES = 64
-#: READ BLOCK LIMITS data: MAXIMUM BLOCK LENGTH LIMIT, in bytes.
-_LONGEST_BLOCK = slice(1, 4)
 
 _DISKS = frozenset({DeviceType.DISK, DeviceType.ZONED_DISK})
 #: Types of devices whose READ and WRITE are about blocks with addresses.
@@ -87,15 +86,7 @@ class Limits:
         return replace(reply, data=limit_transfers(data, most)[:length])
 
     def _block_lengths(self, reply: Reply) -> Reply:
-        data = bytearray(reply.data)
-        if len(data) < _LONGEST_BLOCK.stop:
-            return reply
-        said = int.from_bytes(data[_LONGEST_BLOCK], "big")
-        # 0: the device sets no limit.
-        if not said or said > self.max_transfer:
-            most = min(self.max_transfer, 0xFFFFFF)
-            data[_LONGEST_BLOCK] = most.to_bytes(3, "big")
-        return replace(reply, data=bytes(data))
+        return replace(reply, data=limit_blocks(reply.data, self.max_transfer))
 
 
 def _lacks_page(reply: Reply) -> bool:

@@ -117,6 +117,8 @@ pub struct Drive {
     read_only: AtomicBool,
     /// Commands that would have written a protected tape.
     protected: AtomicU64,
+    /// What goes on behind its answer shall end: somebody waits to let go of the tape.
+    resting: AtomicBool,
 }
 
 impl Drive {
@@ -138,6 +140,7 @@ impl Drive {
             holding: Mutex::new(Holding::Nothing(Carried::default())),
             read_only: AtomicBool::new(false),
             protected: AtomicU64::new(0),
+            resting: AtomicBool::new(false),
         }
     }
 
@@ -257,9 +260,9 @@ impl Drive {
     /// Carry out a command that was answered already, and give the turn back; whoever comes next is
     /// told if it fails.
     pub fn run_behind(&self, command: Command) {
-        let (nothing, never) = (Buffers::with_capacity(0), AtomicBool::new(false));
+        let nothing = Buffers::with_capacity(0);
         if let Some(tape) = self.holding().tape() {
-            let outcome = tape.carry_out(command, &nothing, &never, &self.progress);
+            let outcome = tape.carry_out(command, &nothing, &self.resting, &self.progress);
             if outcome.status != GOOD {
                 tape.deferred = Some(outcome.deferred());
             }
@@ -305,12 +308,15 @@ impl Drive {
         }
     }
 
-    /// Make everything stable, keep the index, and stand at the beginning.
+    /// Make everything stable, keep the index, and stand at the beginning. A VERIFY that goes on
+    /// behind its answer is ended.
     ///
     /// # Errors
     /// What the kernel says.
     pub fn rest(&self) -> Result<()> {
+        self.resting.store(true, Ordering::Relaxed);
         let mut holding = self.holding();
+        self.resting.store(false, Ordering::Relaxed);
         let Some(tape) = holding.tape() else { return Ok(()) };
         tape.go(Place::default());
         tape.image.close().map_err(|source| Error::Io { context: "write the tape image", source })
