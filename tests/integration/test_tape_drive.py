@@ -121,8 +121,10 @@ def tracer(pid: int) -> int:
 def test_a_rewind_is_answered_before_what_was_written_is_stable(
     folder: Path, evidence: Collector
 ) -> None:
-    # Until strace is ended: as long as it takes to look.
-    delay = "-e", "inject=fdatasync:delay_enter=600s:when=2"
+    image = folder / "t.tap"
+    image.touch()
+    # Of the image alone, until strace is ended: as long as it takes to look.
+    delay = "-P", str(image), "-e", "inject=fdatasync:delay_enter=600s"
     daemon = Daemon(
         folder,
         sockets=[folder / "s"],
@@ -132,7 +134,7 @@ def test_a_rewind_is_answered_before_what_was_written_is_stable(
     with daemon, evidence.watch(daemon), FrontEnd(folder / "s") as guest:
         guest.ready()
         tape = Tape(guest)
-        tape.write(b"x" * 100_000)  # the first one says so in the sidecar
+        tape.write(b"x" * 100_000)
         tape.check(bytes((0x01, 1, 0, 0, 0, 0)))
         ready = tape.do(bytes(6))
         assert ready.sense_code == IN_PROGRESS
