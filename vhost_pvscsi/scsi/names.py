@@ -28,13 +28,17 @@ def plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
+#: Where two kinds of units mean different things by one number, the first has its name.
+_TABLES = (opcodes.TABLE, opcodes.SEQUENTIAL, opcodes.CHANGER, opcodes.MULTIMEDIA)
+_CODES = (*Opcode, *SequentialOpcode, *ChangerOpcode, *MultimediaOpcode)
+
+
 def _commands() -> dict[str, CommandKeys]:
     """Every name of the table, and those that stand for several commands."""
     keys: dict[str, set[tuple[int, int | None]]] = {}
-    for code in (*Opcode, *SequentialOpcode, *ChangerOpcode, *MultimediaOpcode):
+    for code in _CODES:
         keys.setdefault(plain(code.name), set()).add((code, None))
-    tables = (opcodes.TABLE, opcodes.SEQUENTIAL, opcodes.CHANGER, opcodes.MULTIMEDIA)
-    for command in itertools.chain(*tables):
+    for command in itertools.chain(*_TABLES):
         whole = plain(command.name)
         # READ stands for READ(6) to READ(16), PERSISTENT RESERVE IN for all it can be asked.
         family = plain(command.name.partition(",")[0])
@@ -68,11 +72,11 @@ def _command(word: str) -> CommandKeys:
 
 
 def name_of(opcode: int, service_action: int | None) -> str:
-    """What the table calls a command, in small letters with hyphens; else its numbers."""
-    for command in opcodes.TABLE:
+    """What the tables call a command, in small letters with hyphens; else its numbers."""
+    for command in itertools.chain(*_TABLES):
         if command.key == (opcode, service_action):
             return plain(command.name)
-    for code in Opcode:
+    for code in _CODES:
         if code == opcode and service_action is None:
             return plain(code.name)
     return f"{opcode:#04x}" + ("" if service_action is None else f"/{service_action:#04x}")
