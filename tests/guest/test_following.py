@@ -133,6 +133,7 @@ def test_a_rule_attaches_a_tape_whenever_it_comes(followed: Followed) -> None:
         assert followed.ask(RULED, TEST_UNIT_READY).response == BAD_TARGET
 
 
+@pytest.mark.long
 def test_a_lun_whose_device_has_gone_can_be_detached(followed: Followed) -> None:
     host = followed.host
     for _ in range(2):
@@ -145,6 +146,7 @@ def test_a_lun_whose_device_has_gone_can_be_detached(followed: Followed) -> None
         assert followed.ask(DISK, TEST_UNIT_READY).response == BAD_TARGET
 
 
+@pytest.mark.long
 def test_devices_says_where_each_is_attached(followed: Followed) -> None:
     host = followed.host
     tape = host.add_simulated(ptype=KIND_TAPE)

@@ -59,6 +59,7 @@ def test_a_tape_is_attached_by_its_link_and_followed_by_udevs_events(followed: F
     followed.settle(TAPE)
 
 
+@pytest.mark.long
 def test_a_disk_by_id_is_emulated_unless_it_is_to_be_forwarded(followed: Followed) -> None:
     [link] = [
         link

@@ -29,9 +29,10 @@ QUESTIONS = (
 
 
 def map_of(guest: InnerGuest) -> list[list[str]]:
-    """Return what `lsscsi` says of each LUN of ours, without the host's number and the node."""
-    listed = guest.console.check("lsscsi | grep VHPVSCSI").splitlines()
-    return sorted([line.split("]")[0].split(":")[1:], *line.split()[1:-1]] for line in listed)
+    """Return what `lsscsi` says of each LUN of both, without the host's number and the node."""
+    listed = (line.split() for line in guest.console.check("lsscsi").splitlines())
+    places = ((place.strip("[]").split(":")[1:], said) for place, *said in listed)
+    return sorted([*place, *said[:-1]] for place, said in places if int(place[1]) in LUNS)
 
 
 def test_both_see_the_same_units(xen_guest: InnerGuest, virtio_guest: InnerGuest) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import disks
-from .xen_daemon import LUNS, PATIENCE
+from .xen_daemon import LUNS, PATIENCE, TAPES
+from .xen_plugin import FORWARDED
 
 if TYPE_CHECKING:
     from .inner_guest import InnerGuest
@@ -26,6 +27,9 @@ def wait_for_luns(guest: InnerGuest) -> None:
     """Wait until the guest has all LUNs that are there from the start."""
     for target in LUNS:
         until(guest, has_disk(target))
+    # A driver that goes while one is still asked waits for the back-end's answer.
+    for place in (*(vdev.partition(":")[2] for vdev in TAPES), f"0:{FORWARDED}:*"):
+        until(guest, f"ls /sys/bus/scsi/devices/*:{place}/scsi_generic/* >/dev/null 2>&1")
 
 
 def check_io(guest: InnerGuest, target: int = 0, size: str = "127k") -> None:
