@@ -107,6 +107,21 @@ def replace_file(path: Path, content: bytes) -> None:
         os.close(folder)
 
 
+def read_file(path: Path, most: int) -> bytes | None:
+    """Read a file; None: there is none. Of one that is longer than `most` that and a byte more.
+
+    Raises:
+        DeviceError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(most + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DeviceError(f"{path}: {error.strerror}") from error
+
+
 def _document(records: Records) -> dict[str, object]:
     return {
         "version": VERSION,
@@ -123,13 +138,9 @@ def _as_json(records: Mapping[int, Record] | Mapping[Address, Record]) -> dict[s
 
 
 def _load(path: Path) -> Records:
-    try:
-        with path.open("rb") as file:
-            text = file.read(MAX_FILE + 1)
-    except FileNotFoundError:
+    text = read_file(path, MAX_FILE)
+    if text is None:
         return NOTHING
-    except OSError as error:
-        raise DeviceError(f"{path}: {error.strerror}") from error
     try:
         held = json.loads(text)
         version = held["version"]

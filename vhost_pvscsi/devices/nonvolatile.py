@@ -14,7 +14,7 @@ import os
 from typing import TYPE_CHECKING, TypeAlias
 
 from vhost_pvscsi.errors import ConfigurationError, DeviceBusyError, DeviceError
-from vhost_pvscsi.state import replace_file
+from vhost_pvscsi.state import read_file, replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -128,13 +128,9 @@ class StateDirectory:
 
 
 def _load(path: Path) -> dict[str, Section]:
-    try:
-        with path.open("rb") as file:
-            text = file.read(MAX_FILE + 1)
-    except FileNotFoundError:
+    text = read_file(path, MAX_FILE)
+    if text is None:
         return {}
-    except OSError as error:
-        raise DeviceError(f"{path}: {error.strerror}") from error
     try:
         held = json.loads(text) if len(text) <= MAX_FILE else None
     except ValueError:

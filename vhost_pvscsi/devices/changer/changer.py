@@ -65,16 +65,6 @@ class MediumChanger(PrimaryUnit[ChangerState]):
         """It has no blocks."""
         return 0
 
-    @property
-    def identity(self) -> DiskIdentity:
-        """The names it goes by."""
-        return self._state.identity
-
-    async def nexus_lost(self, nexus: str) -> bool:
-        """Give up what RESERVE took (SPC-2 5.5.1); True: something was given up."""
-        self._state.removal.allow(nexus)
-        return await reserving.nexus_lost(self._state, nexus)
-
     async def reset(self) -> None:
         """Do a logical unit reset (SAM-5 6.3.3); nothing is moved.
 

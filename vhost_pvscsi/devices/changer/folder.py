@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from vhost_pvscsi.errors import ConfigurationError, DeviceBusyError, DeviceError
 from vhost_pvscsi.scsi.medium_changer import ElementType
-from vhost_pvscsi.state import replace_file
+from vhost_pvscsi.state import read_file, replace_file
 
 from .contents import Contents, Lying
 from .layout import Layout, parse_element
@@ -166,13 +166,9 @@ class Folder:
     def _kept(self) -> tuple[Contents, list[str]]:
         """What was kept, and cartridges whose element is not there any more."""
         path = self.path / NAME
-        try:
-            with path.open("rb") as file:
-                text = file.read(_MAX_FILE + 1)
-        except FileNotFoundError:
+        text = read_file(path, _MAX_FILE)
+        if text is None:
             return Contents(), []
-        except OSError as error:
-            raise DeviceError(f"{path}: {error.strerror}") from error
         try:
             return _parsed(self.settings.layout, json.loads(text))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

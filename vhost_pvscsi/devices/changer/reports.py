@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from vhost_pvscsi.devices.designators import descriptors, renamed
 from vhost_pvscsi.devices.primary import inquiry as primary
 from vhost_pvscsi.devices.primary import logs
-from vhost_pvscsi.devices.primary.parameters import MOST_SENSE
-from vhost_pvscsi.scsi import log, pages, sense, tape_logs, target_ports
+from vhost_pvscsi.scsi import log, pages, sense, tape_logs
 from vhost_pvscsi.scsi.log import LogPage
 from vhost_pvscsi.scsi.medium_changer import Element, ElementType, element_status
 from vhost_pvscsi.scsi.pages import Association, Designator, DesignatorType, Vpd
@@ -24,39 +23,17 @@ if TYPE_CHECKING:
 
 PRODUCT = "VIRTUAL CHANGER"
 
-_PERIPHERAL = pages.Qualifier.CONNECTED << 5 | pages.DeviceType.CHANGER
-
-
-async def inquiry(changer: ChangerState, request: Request, cdb: Cdb) -> Reply:
-    """Answer INQUIRY (SPC-5 6.6)."""
-    del request
-    return primary.answer(changer, cdb, _standard(changer), VPD_PAGES)
-
 
 def _standard(changer: ChangerState) -> bytes:
-    return pages.standard_inquiry(
-        peripheral=_PERIPHERAL,
-        vendor=changer.identity.vendor,
-        product=changer.identity.product,
-        revision=changer.identity.revision,
-        removable=True,
-        target_port_groups=target_ports.TPGS_IMPLICIT,
-        versions=(pages.SAM_5, pages.SPC_5, pages.SMC_3),
-    )
+    return primary.standard_data(changer, pages.DeviceType.CHANGER, pages.SMC_3, removable=True)
 
 
-def _extended_inquiry(changer: ChangerState) -> bytes:
-    del changer
-    return pages.extended_inquiry(volatile_cache=False, most_sense=MOST_SENSE)
-
-
-#: Page code -> what builds its body.
-VPD_PAGES: primary.VpdPages[ChangerState] = {
-    Vpd.UNIT_SERIAL_NUMBER: primary.serial_number,
-    Vpd.DEVICE_IDENTIFICATION: primary.identification,
-    Vpd.EXTENDED_INQUIRY: _extended_inquiry,
-    Vpd.MODE_PAGE_POLICY: primary.mode_page_policy,
+#: Page code -> what builds its body; the common ones are there besides.
+_PAGES: primary.VpdPages[ChangerState] = {
+    Vpd.EXTENDED_INQUIRY: primary.extended_inquiry(volatile_cache=False),
 }
+
+inquiry = primary.inquiry(_standard, _PAGES)
 
 
 async def log_sense(changer: ChangerState, request: Request, cdb: Cdb) -> Reply:

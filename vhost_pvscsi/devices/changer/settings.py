@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vhost_pvscsi.devices.tape.description import parse_capacity
-from vhost_pvscsi.errors import AddressError, ConfigurationError, DeviceError
+from vhost_pvscsi.errors import AddressError, ConfigurationError
 from vhost_pvscsi.identity import Address
 from vhost_pvscsi.scsi.medium_changer import VOLUME_IDENTIFIER, ElementType
+from vhost_pvscsi.state import read_file
 
 from .layout import MOST, Layout
 
@@ -73,13 +74,9 @@ def read_settings(folder: Path) -> Mapping[str, object]:
         ConfigurationError: it is no TOML, or a value cannot be used.
     """
     path = folder / NAME
-    try:
-        with path.open("rb") as file:
-            text = file.read(MAX_FILE + 1)
-    except FileNotFoundError:
+    text = read_file(path, MAX_FILE)
+    if text is None:
         return {}
-    except OSError as error:
-        raise DeviceError(f"{path}: {error.strerror or error}") from error
     if len(text) > MAX_FILE:
         raise ConfigurationError(f"{path}: is too long", hint=f"at most {MAX_FILE} bytes")
     try:

@@ -77,11 +77,6 @@ class EmulatedDisk(PrimaryUnit[DiskState]):
         return opcodes.MEDIUM_OPCODES
 
     @property
-    def identity(self) -> DiskIdentity:
-        """The names it goes by."""
-        return self._state.identity
-
-    @property
     def geometry(self) -> DiskGeometry:
         """Its blocks."""
         return self._state.geometry
@@ -116,8 +111,7 @@ class EmulatedDisk(PrimaryUnit[DiskState]):
         """
         await self._state.gates.end_visits(nexus)
         self._state.copies.forget(nexus)
-        self._state.removal.allow(nexus)
-        return await reserving.nexus_lost(self._state, nexus)
+        return await super().nexus_lost(nexus)
 
     async def reset(self) -> None:
         """Do a logical unit reset (SAM-5 6.3.3); its commands have been ended by the caller."""

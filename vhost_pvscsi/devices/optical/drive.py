@@ -89,11 +89,6 @@ class EmulatedDrive(PrimaryUnit[DriveState]):
         return discs.SECTOR
 
     @property
-    def identity(self) -> DiskIdentity:
-        """The names it goes by."""
-        return self._state.identity
-
-    @property
     def geometry(self) -> DiskGeometry:
         """The sectors of the disc that is in it."""
         return self._geometry()
@@ -149,7 +144,7 @@ class EmulatedDrive(PrimaryUnit[DriveState]):
         """Give up what RESERVE took (SPC-2 5.5.1); True: something was given up."""
         tray.allow(self._state, nexus)
         self._state.events.forget(nexus)
-        return await reserving.nexus_lost(self._state, nexus)
+        return await super().nexus_lost(nexus)
 
     async def reset(self) -> None:
         """Do a logical unit reset (SAM-5 6.3.3); tray and disc stay where they are.

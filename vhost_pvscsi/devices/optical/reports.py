@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from vhost_pvscsi.devices.primary import inquiry as primary
 from vhost_pvscsi.devices.primary import logs
-from vhost_pvscsi.devices.primary.parameters import MOST_SENSE
 from vhost_pvscsi.devices.primary.state import truncated
 from vhost_pvscsi.scsi import features, log, media_events, pages
 from vhost_pvscsi.scsi.features import Requested
@@ -23,40 +22,22 @@ if TYPE_CHECKING:
 
 PRODUCT = "VIRTUAL CD/DVD"
 
-_PERIPHERAL = pages.Qualifier.CONNECTED << 5 | pages.DeviceType.CD
-_PAGES = {(int(LogPage.INFORMATIONAL_EXCEPTIONS), 0): log.informational_exceptions()}
-
-
-async def inquiry(drive: DriveState, request: Request, cdb: Cdb) -> Reply:
-    """Answer INQUIRY (SPC-5 6.6)."""
-    del request
-    return primary.answer(drive, cdb, _standard(drive), VPD_PAGES)
+_LOG_PAGES = {(int(LogPage.INFORMATIONAL_EXCEPTIONS), 0): log.informational_exceptions()}
 
 
 def _standard(drive: DriveState) -> bytes:
     # No target port groups: the command that reports them is another one here (MMC-6).
-    return pages.standard_inquiry(
-        peripheral=_PERIPHERAL,
-        vendor=drive.identity.vendor,
-        product=drive.identity.product,
-        revision=drive.identity.revision,
-        removable=True,
-        versions=(pages.SAM_5, pages.SPC_5, pages.MMC_6),
+    return primary.standard_data(
+        drive, pages.DeviceType.CD, pages.MMC_6, removable=True, target_port_groups=0
     )
 
 
-def _extended_inquiry(drive: DriveState) -> bytes:
-    del drive
-    return pages.extended_inquiry(volatile_cache=False, most_sense=MOST_SENSE)
-
-
-#: Page code -> what builds its body.
-VPD_PAGES: primary.VpdPages[DriveState] = {
-    Vpd.UNIT_SERIAL_NUMBER: primary.serial_number,
-    Vpd.DEVICE_IDENTIFICATION: primary.identification,
-    Vpd.EXTENDED_INQUIRY: _extended_inquiry,
-    Vpd.MODE_PAGE_POLICY: primary.mode_page_policy,
+#: Page code -> what builds its body; the common ones are there besides.
+_PAGES: primary.VpdPages[DriveState] = {
+    Vpd.EXTENDED_INQUIRY: primary.extended_inquiry(volatile_cache=False),
 }
+
+inquiry = primary.inquiry(_standard, _PAGES)
 
 
 async def get_configuration(drive: DriveState, request: Request, cdb: Cdb) -> Reply:
@@ -118,4 +99,4 @@ async def set_cd_speed(drive: DriveState, request: Request, cdb: Cdb) -> Reply:
 async def log_sense(drive: DriveState, request: Request, cdb: Cdb) -> Reply:
     """Answer LOG SENSE (SPC-5, "LOG SENSE command")."""
     del drive, request
-    return logs.answer(_PAGES, cdb)
+    return logs.answer(_LOG_PAGES, cdb)

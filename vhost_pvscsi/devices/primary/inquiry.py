@@ -9,21 +9,57 @@ from vhost_pvscsi.scsi import pages, target_ports
 from vhost_pvscsi.scsi.pages import Vpd
 from vhost_pvscsi.scsi.sense import invalid_field
 
+from .parameters import MOST_SENSE
 from .state import State, UnitState, truncated
 
 if TYPE_CHECKING:
     from vhost_pvscsi.scsi.cdb import Cdb
-    from vhost_pvscsi.scsi.request import Reply
+    from vhost_pvscsi.scsi.pages import DeviceType
+    from vhost_pvscsi.scsi.request import Reply, Request
+
+    from .state import Handler
 
 #: Page code -> what builds its body.
 VpdPages: TypeAlias = Mapping[int, Callable[[State], bytes]]
 
 
-def answer(unit: State, cdb: Cdb, standard: bytes, built: VpdPages[State]) -> Reply:
-    """Answer INQUIRY (SPC-5 6.6) with this standard data, or with one of these pages.
+def inquiry(standard: Callable[[State], bytes], built: VpdPages[State]) -> Handler[State]:
+    """Make what answers INQUIRY (SPC-5 6.6) with this standard data, or with one of these pages.
 
-    SUPPORTED VPD PAGES is made here.
+    The pages of `COMMON` and SUPPORTED VPD PAGES are there besides.
     """
+    known = {**COMMON, **built}
+
+    async def answered(unit: State, request: Request, cdb: Cdb) -> Reply:
+        del request
+        return _answer(unit, cdb, standard(unit), known)
+
+    return answered
+
+
+def standard_data(
+    unit: UnitState,
+    kind: DeviceType,
+    version: int,
+    *,
+    removable: bool,
+    third_party_copy: bool = False,
+    target_port_groups: int = target_ports.TPGS_IMPLICIT,
+) -> bytes:
+    """Build the standard data of a unit of that type; `version` is its command set's descriptor."""
+    return pages.standard_inquiry(
+        peripheral=pages.Qualifier.CONNECTED << 5 | kind,
+        vendor=unit.identity.vendor,
+        product=unit.identity.product,
+        revision=unit.identity.revision,
+        removable=removable,
+        third_party_copy=third_party_copy,
+        target_port_groups=target_port_groups,
+        versions=(pages.SAM_5, pages.SPC_5, version),
+    )
+
+
+def _answer(unit: State, cdb: Cdb, standard: bytes, built: VpdPages[State]) -> Reply:
     page = cdb["page_code"]
     if not cdb["evpd"] and not page:
         return truncated(standard, cdb)
@@ -50,3 +86,17 @@ def mode_page_policy(unit: UnitState) -> bytes:
     """Build VPD page 87h."""
     del unit
     return pages.mode_page_policy()
+
+
+def extended_inquiry(*, volatile_cache: bool) -> Callable[[UnitState], bytes]:
+    """Make what builds VPD page 86h."""
+    body = pages.extended_inquiry(volatile_cache=volatile_cache, most_sense=MOST_SENSE)
+    return lambda _unit: body
+
+
+#: Pages that every unit has and that are alike.
+COMMON: VpdPages[UnitState] = {
+    Vpd.UNIT_SERIAL_NUMBER: serial_number,
+    Vpd.DEVICE_IDENTIFICATION: identification,
+    Vpd.MODE_PAGE_POLICY: mode_page_policy,
+}

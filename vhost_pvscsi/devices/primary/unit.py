@@ -20,6 +20,7 @@ from .state import State
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from vhost_pvscsi.devices.emulated.description import DiskIdentity
     from vhost_pvscsi.devices.faults.injector import Faults
     from vhost_pvscsi.medium import Medium
     from vhost_pvscsi.scsi.command import Command
@@ -72,6 +73,11 @@ class PrimaryUnit(ReachedUnit, Generic[State]):
     def medium_opcodes(self) -> frozenset[int]: ...
 
     @property
+    def identity(self) -> DiskIdentity:
+        """The names it goes by."""
+        return self._state.identity
+
+    @property
     def state(self) -> State:
         """What it knows."""
         return self._state
@@ -93,6 +99,11 @@ class PrimaryUnit(ReachedUnit, Generic[State]):
     def _left(self, nexus: str) -> None:
         self._state.removal.allow(nexus)
         super()._left(nexus)
+
+    async def nexus_lost(self, nexus: str) -> bool:
+        """Give up what RESERVE took (SPC-2 5.5.1); True: something was given up."""
+        self._state.removal.allow(nexus)
+        return await reserving.nexus_lost(self._state, nexus)
 
     async def reset_device(self) -> None:
         """Do nothing: its commands end when they are told to."""

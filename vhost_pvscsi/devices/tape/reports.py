@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vhost_pvscsi.devices.primary import inquiry as primary
-from vhost_pvscsi.devices.primary.parameters import MOST_SENSE
 from vhost_pvscsi.devices.primary.state import truncated
 from vhost_pvscsi.medium import MAX_TAPE_BLOCK
-from vhost_pvscsi.scsi import pages, sequential, target_ports
+from vhost_pvscsi.scsi import pages, sequential
 from vhost_pvscsi.scsi.pages import Vpd
 from vhost_pvscsi.scsi.request import Reply, Request
 from vhost_pvscsi.scsi.sense import invalid_field
@@ -20,30 +19,9 @@ if TYPE_CHECKING:
 
     from .state import TapeState
 
-_PERIPHERAL = pages.Qualifier.CONNECTED << 5 | pages.DeviceType.TAPE
-
-
-async def inquiry(tape: TapeState, request: Request, cdb: Cdb) -> Reply:
-    """Answer INQUIRY (SPC-5 6.6)."""
-    del request
-    return primary.answer(tape, cdb, _standard(tape), VPD_PAGES)
-
 
 def _standard(tape: TapeState) -> bytes:
-    return pages.standard_inquiry(
-        peripheral=_PERIPHERAL,
-        vendor=tape.identity.vendor,
-        product=tape.identity.product,
-        revision=tape.identity.revision,
-        removable=True,
-        target_port_groups=target_ports.TPGS_IMPLICIT,
-        versions=(pages.SAM_5, pages.SPC_5, pages.SSC_5),
-    )
-
-
-def _extended_inquiry(tape: TapeState) -> bytes:
-    del tape
-    return pages.extended_inquiry(volatile_cache=True, most_sense=MOST_SENSE)
+    return primary.standard_data(tape, pages.DeviceType.TAPE, pages.SSC_5, removable=True)
 
 
 def _capabilities(tape: TapeState) -> bytes:
@@ -51,14 +29,13 @@ def _capabilities(tape: TapeState) -> bytes:
     return sequential.capabilities()
 
 
-#: Page code -> what builds its body.
-VPD_PAGES: primary.VpdPages[TapeState] = {
-    Vpd.UNIT_SERIAL_NUMBER: primary.serial_number,
-    Vpd.DEVICE_IDENTIFICATION: primary.identification,
-    Vpd.EXTENDED_INQUIRY: _extended_inquiry,
-    Vpd.MODE_PAGE_POLICY: primary.mode_page_policy,
+#: Page code -> what builds its body; the common ones are there besides.
+_PAGES: primary.VpdPages[TapeState] = {
+    Vpd.EXTENDED_INQUIRY: primary.extended_inquiry(volatile_cache=True),
     Vpd.SEQUENTIAL_CAPABILITIES: _capabilities,
 }
+
+inquiry = primary.inquiry(_standard, _PAGES)
 
 
 async def read_block_limits(tape: TapeState, request: Request, cdb: Cdb) -> Reply:

@@ -70,11 +70,6 @@ class EmulatedTape(PrimaryUnit[TapeState]):
         return 0
 
     @property
-    def identity(self) -> DiskIdentity:
-        """The names it goes by."""
-        return self._state.identity
-
-    @property
     def geometry(self) -> TapeGeometry:
         """Its medium."""
         return self._state.geometry
@@ -194,11 +189,6 @@ class EmulatedTape(PrimaryUnit[TapeState]):
         if self._state.cartridge is not None:
             self._state.cartridge.close()
             self._state.cartridge = None
-
-    async def nexus_lost(self, nexus: str) -> bool:
-        """Give up what RESERVE took (SPC-2 5.5.1); True: something was given up."""
-        self._state.removal.allow(nexus)
-        return await reserving.nexus_lost(self._state, nexus)
 
     async def reset(self) -> None:
         """Do a logical unit reset (SAM-5 6.3.3); the tape stays where it is.
