@@ -11,8 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import build, cache, cpio, elf, foreign, unpacked
-from .errors import RigError
+from . import build, cache, command_line, cpio, elf, foreign, unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,13 +65,7 @@ def _fill(tree: Path, files: Path) -> None:
 
 def main() -> int:
     """Make it from the command line."""
-    try:
-        image = make(report=lambda step: print(step, file=sys.stderr))
-    except RigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(image.kernel, image.initramfs, sep="\n")
-    return 0
+    return command_line.run(make, lambda image: (image.kernel, image.initramfs))
 
 
 if __name__ == "__main__":

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import archive, build, cache, elf, foreign, manifest, qemus
-from .errors import RigError
+from . import archive, build, cache, command_line, elf, foreign, manifest, qemus
 from .run import run
 
 if TYPE_CHECKING:
@@ -129,14 +128,12 @@ def _libraries(qemu: Qemu) -> list[str]:
 
 def main() -> int:
     """Build from the command line."""
-    try:
-        made = make(report=lambda step: print(step, file=sys.stderr))
-    except RigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return command_line.run(make, lambda made: (_command(made),))
+
+
+def _command(made: DeviceModule) -> str:
     words = (f"{name}={value}" for name, value in made.environment.items())
-    print(shlex.join([*words, *made.qemu.command]))
-    return 0
+    return shlex.join([*words, *made.qemu.command])
 
 
 if __name__ == "__main__":

@@ -9,8 +9,7 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from . import archive, build, cache, host_guest, manifest
-from .errors import RigError
+from . import archive, build, cache, command_line, host_guest, manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,13 +35,7 @@ def make(*, report: Callable[[str], None] = lambda _: None) -> build.GuestImage:
 
 def main() -> int:
     """Make it from the command line."""
-    try:
-        image = make(report=lambda step: print(step, file=sys.stderr))
-    except RigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(image.kernel, image.initramfs, sep="\n")
-    return 0
+    return command_line.run(make, lambda image: (image.kernel, image.initramfs))
 
 
 if __name__ == "__main__":

@@ -9,8 +9,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from . import unpacked
-from .errors import RigError
+from . import command_line, unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,12 +26,7 @@ def make(*, report: Callable[[str], None] = lambda _: None) -> Path:
 
 def main() -> int:
     """Unpack it from the command line."""
-    try:
-        print(make(report=lambda step: print(step, file=sys.stderr)))
-    except RigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return command_line.run(make)
 
 
 if __name__ == "__main__":
