@@ -6,10 +6,11 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .lun import Lun
+
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .frontend import FrontEnd, Response
 
 #: Element type codes.
 ALL, PICK, SLOT, PORTAL, DRIVE = range(5)
@@ -120,16 +121,8 @@ def _element(kind: int, tagged: bool, data: bytes) -> Element:
     )
 
 
-class Changer:
+class Changer(Lun):
     """A changer at an address of a front-end."""
-
-    def __init__(self, guest: FrontEnd, target: int = 0, lun: int = 0) -> None:
-        self.guest = guest
-        self.target = target
-        self.lun = lun
-
-    def do(self, cdb: bytes, *, data_out: bytes = b"", data_in: int = 0) -> Response:
-        return self.guest.scsi(self.target, self.lun, cdb, data_out=data_out, data_in=data_in)
 
     def check(self, cdb: bytes, *, data_in: int = 0) -> bytes:
         response = self.do(cdb, data_in=data_in)

@@ -6,8 +6,10 @@ import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
+from .lun import Lun
+
 if TYPE_CHECKING:
-    from .frontend import FrontEnd, Response
+    from .frontend import Response
 
 #: A block's bytes, or None for a filemark.
 Object: TypeAlias = bytes | None
@@ -75,16 +77,8 @@ def mode_select(block_length: int, *, buffered: bool = True) -> tuple[bytes, byt
     return bytes((0x15, 0x10, 0, 0, len(data), 0)), data
 
 
-class Tape:
+class Tape(Lun):
     """A tape at an address of a front-end."""
-
-    def __init__(self, guest: FrontEnd, target: int = 0, lun: int = 0) -> None:
-        self.guest = guest
-        self.target = target
-        self.lun = lun
-
-    def do(self, cdb: bytes, *, data_out: bytes = b"", data_in: int = 0) -> Response:
-        return self.guest.scsi(self.target, self.lun, cdb, data_out=data_out, data_in=data_in)
 
     def check(self, cdb: bytes, *, data_out: bytes = b"", data_in: int = 0) -> Response:
         response = self.do(cdb, data_out=data_out, data_in=data_in)
