@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from vhost_pvscsi.devices.changer.changer import MediumChanger
+    from vhost_pvscsi.devices.changer.state import Moved
     from vhost_pvscsi.devices.presentation import Presentation
-    from vhost_pvscsi.devices.unit import LogicalUnit
+    from vhost_pvscsi.devices.unit import AttachableUnit, LogicalUnit
     from vhost_pvscsi.identity import Address
 
 _Result = TypeVar("_Result")
@@ -41,7 +43,7 @@ class House:
 
     async def __aenter__(self) -> Self:
         self.engine = Engine(self._threads, io_uring=self._io_uring)
-        self.units = Units(self.engine, neighbours=self._neighbours)
+        self.units = Units(self.engine, self)
         self.adapter = Adapter(self.engine, 0, self._peers)
         self._places = [(self.units.make(lun), lun.address) for lun in self._luns]
         for lun, (unit, _) in zip(self._luns, self._places, strict=True):
@@ -64,8 +66,22 @@ class House:
         self.units.close()
         await self.engine.close()
 
-    def _neighbours(self, _nexus: str) -> list[tuple[LogicalUnit, Presentation]]:
+    def reached_by(self, _nexus: str) -> list[tuple[LogicalUnit, Presentation]]:
+        """All units: there is one host."""
         return [(mapping.unit, mapping.presentation) for mapping in self.adapter.table]
+
+    async def renew(self, unit: AttachableUnit) -> None:
+        """Tell the engine's map that another medium is behind a unit."""
+        for _, address in self._peers(unit):
+            await self.adapter.renew(address)
+
+    def attached_at(self, address: Address) -> tuple[LogicalUnit, Presentation] | None:
+        """What is attached at an address."""
+        table = self.adapter.table
+        return next(((m.unit, m.presentation) for m in table if m.address == address), None)
+
+    def cartridge_moved(self, changer: MediumChanger, moved: Moved) -> None:
+        """Nobody is told."""
 
     def _peers(self, unit: object) -> list[tuple[Adapter, Address]]:
         table = self.adapter.table

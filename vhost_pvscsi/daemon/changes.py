@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
-    from vhost_pvscsi.devices.media import TakesMedia
     from vhost_pvscsi.discovery.device import HostDevice
     from vhost_pvscsi.identity import Address
 
+    from .announcements import Announcements
     from .control.publisher import Publisher
     from .inventory import Inventory
     from .plan import PlannedHost, PlannedLun
@@ -21,10 +20,17 @@ if TYPE_CHECKING:
 class Changes:
     """Makes hosts and LUNs come and go. What fails has changed nothing; raises as `Inventory`."""
 
-    def __init__(self, inventory: Inventory, roster: Roster, publisher: Publisher) -> None:
+    def __init__(
+        self,
+        inventory: Inventory,
+        roster: Roster,
+        publisher: Publisher,
+        announcements: Announcements,
+    ) -> None:
         self._inventory = inventory
         self._roster = roster
         self._publisher = publisher
+        self._announcements = announcements
 
     async def attach_host(self, host: PlannedHost) -> None:
         """Add a virtual host."""
@@ -72,24 +78,13 @@ class Changes:
         unit = self._inventory.drive_at(address)
         read_only = self._roster.luns[address].spec.options.read_only
         await unit.insert_file(path, read_only=read_only, force=force)
-        self.medium_changed(self._inventory.places_of(unit), unit, by="operator")
+        self._announcements.medium_changed(self._inventory.places_of(unit), unit, by="operator")
 
     async def eject_medium(self, address: Address, *, force: bool) -> None:
         """Take out what is in the drive at an address; raises as `TakesMedia.eject`."""
         unit = self._inventory.drive_at(address)
         await unit.eject(force=force)
-        self.medium_changed(self._inventory.places_of(unit), unit, by="operator")
-
-    def medium_changed(self, places: Sequence[Address], unit: TakesMedia, *, by: str) -> None:
-        """Tell that a medium was put in, taken out, loaded or ejected."""
-        for address in places:
-            self._publisher.publish(
-                "MEDIUM_CHANGED",
-                vdev=str(address),
-                medium=str(unit.medium_path) if unit.medium_path else None,
-                loaded=unit.loaded,
-                by=by,
-            )
+        self._announcements.medium_changed(self._inventory.places_of(unit), unit, by="operator")
 
     def _look_again(self, number: int) -> None:
         """Some LUNs of a host that could not be ended may have gone."""

@@ -18,9 +18,8 @@ from .units import Backed, Units
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from vhost_pvscsi.denials import Denial
     from vhost_pvscsi.devices.changer.changer import MediumChanger
     from vhost_pvscsi.devices.changer.state import Moved
     from vhost_pvscsi.devices.nonvolatile import StateDirectory
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from vhost_pvscsi.engine import Engine
     from vhost_pvscsi.identity import Address
 
+    from .announcements import Announcements
     from .forwarding import Forwarded
     from .sockets import SocketSpec
 
@@ -57,30 +57,13 @@ class Inventory:
     def __init__(
         self,
         engine: Engine,
+        announcements: Announcements,
         state: StateDirectory | None = None,
-        on_front_end: Callable[[int, bool], None] = lambda _host, _came: None,
-        on_denial: Callable[[Denial], None] = lambda _: None,
-        on_failed: Callable[[Adapter, int], None] = lambda _adapter, _mapping: None,
-        on_moved: Callable[[Address, Moved], None] = lambda _address, _moved: None,
-        on_medium: Callable[[Sequence[Address], TakesMedia, str], None] = lambda _at, _unit, _by: (
-            None
-        ),
     ) -> None:
-        """Begin with none; `on_front_end` is told of a host's front-ends that come and go.
-
-        `on_denial` is told of commands that the policy of a LUN has refused, `on_failed` of
-        mappings where the host's I/O has failed, `on_moved` of cartridges that a changer has moved,
-        `on_medium` of media that guests load and eject.
-        """
+        """Begin with none; `announcements` hears what guests and devices do."""
         self._engine = engine
-        self._on_front_end = on_front_end
-        self._on_denial = on_denial
-        self._on_failed = on_failed
-        self._on_moved = on_moved
-        self._on_medium = on_medium
-        self._units = Units(
-            engine, state, self._reached_by, self._renew, self._attached_at, self._tell_moved
-        )
+        self._announcements = announcements
+        self._units = Units(engine, self, state)
         self._hosts: dict[int, VirtualHost] = {}
         self._changing = asyncio.Lock()
 
@@ -141,9 +124,9 @@ class Inventory:
     async def replace(self, one: Forwarded, device: HostDevice) -> None:
         """Have a unit go on with its device, which has come back; raises as `Forwarded.replace`."""
         async with self._changing:
-            await one.replace(device, partial(self._renew, one.unit))
+            await one.replace(device, partial(self.renew, one.unit))
 
-    async def _renew(self, unit: AttachableUnit) -> None:
+    async def renew(self, unit: AttachableUnit) -> None:
         """Tell the engine's maps that something else is behind a unit."""
         for adapter, address in tuple(self._peers(unit)):
             await adapter.renew(address)
@@ -183,14 +166,13 @@ class Inventory:
                 f"virtual host {spec.host} is there already, at {self._hosts[spec.host].spec}",
                 hint="detach it first, or take another number",
             )
-        tell = partial(self._on_front_end, spec.host)
         adapter = Adapter(
             self._engine,
             spec.host,
             self._peers,
-            tell,
-            self._on_denial,
-            self._on_failed,
+            partial(self._announcements.front_end, spec.host),
+            self._announcements.denied,
+            self._announcements.failed,
             queues=spec.queues,
         )
         host = VirtualHost(spec, adapter)
@@ -333,7 +315,7 @@ class Inventory:
                 self._let_go(unit)
 
     def _medium_moved(self, unit: TakesMedia, by: str) -> None:
-        self._on_medium(self.places_of(unit), unit, by)
+        self._announcements.medium_changed(self.places_of(unit), unit, by)
 
     def _let_go(self, unit: AttachableUnit) -> None:
         if not any(self._peers(unit)):
@@ -348,18 +330,21 @@ class Inventory:
             if mapping.unit is unit
         )
 
-    def _tell_moved(self, changer: MediumChanger, moved: Moved) -> None:
+    def cartridge_moved(self, changer: MediumChanger, moved: Moved) -> None:
+        """Tell operators of it, by the first address of the changer."""
         for address in sorted(address for _, address in self._peers(changer))[:1]:
-            self._on_moved(address, moved)
+            self._announcements.cartridge_moved(address, moved)
 
-    def _attached_at(self, address: Address) -> tuple[LogicalUnit, Presentation] | None:
+    def attached_at(self, address: Address) -> tuple[LogicalUnit, Presentation] | None:
+        """What is attached at an address, and how it is shown there."""
         host = self._hosts.get(address.host)
         mappings = host.adapter.table if host is not None else ()
         return next(
             ((one.unit, one.presentation) for one in mappings if one.address == address), None
         )
 
-    def _reached_by(self, nexus: str) -> Iterator[tuple[LogicalUnit, Presentation]]:
+    def reached_by(self, nexus: str) -> Iterator[tuple[LogicalUnit, Presentation]]:
+        """The units that a nexus reaches, and how they are shown to it."""
         return (
             (mapping.unit, mapping.presentation)
             for host in self._hosts.values()

@@ -14,6 +14,7 @@ from vhost_pvscsi.engine import Engine
 from vhost_pvscsi.errors import ConfigurationError, VhostPvscsiError
 from vhost_pvscsi.state import Store
 
+from .announcements import Announcements
 from .changes import Changes
 from .control.publisher import Publisher
 from .control.server import ControlServer
@@ -21,7 +22,6 @@ from .following.follower import Follower
 from .following.places import Places
 from .growth import Growth
 from .inventory import Inventory
-from .io_errors import IoErrors
 from .notify import READY, STOPPING, notify, reloading
 from .operations import Operations, Reading
 from .reload import populate
@@ -29,11 +29,6 @@ from .roster import Roster
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from vhost_pvscsi.denials import Denial
-    from vhost_pvscsi.devices.changer.state import Moved
-    from vhost_pvscsi.devices.media import TakesMedia
-    from vhost_pvscsi.identity import Address
 
     from .metrics.spec import MetricsSpec
     from .options import ServeOptions
@@ -72,35 +67,8 @@ class Service:
                 undo.callback(state.close)
             store = Store(state.path if state is not None else None)
             publisher = Publisher()
-
-            def tell(host: int, came: bool) -> None:
-                publisher.publish("FRONTEND_CONNECTED" if came else "FRONTEND_LOST", host=host)
-
-            def tell_denial(denial: Denial) -> None:
-                publisher.publish(
-                    "COMMAND_DENIED",
-                    vdev=str(denial.address),
-                    command=denial.command,
-                    rule=denial.rule,
-                    unsaid=denial.unsaid,
-                )
-
-            def tell_moved(changer: Address, moved: Moved) -> None:
-                publisher.publish(
-                    "CARTRIDGE_MOVED",
-                    vdev=str(changer),
-                    cartridge=moved.cartridge,
-                    barcode=moved.barcode,
-                    source=moved.source,
-                    destination=moved.destination,
-                    by="guest" if moved.by_guest else "operator",
-                )
-
-            def tell_medium(places: Sequence[Address], unit: TakesMedia, by: str) -> None:
-                changes.medium_changed(places, unit, by=by)
-
-            failed = IoErrors(publisher).begin
-            inventory = Inventory(engine, state, tell, tell_denial, failed, tell_moved, tell_medium)
+            announcements = Announcements(publisher)
+            inventory = Inventory(engine, announcements, state)
             undo.callback(inventory.close)
             configured = options.configured(options.config)
             roster = Roster(configured, store, read_only=options.read_only)
@@ -112,7 +80,7 @@ class Service:
                     "nothing can be served: operators have detached every virtual host",
                     hint="--control PATH lets others be attached",
                 )
-            changes = Changes(inventory, roster, publisher)
+            changes = Changes(inventory, roster, publisher, announcements)
             growth = Growth(inventory, publisher)
             places = Places(state.path if state is not None else None)
             follower = Follower(inventory, roster, changes, publisher, places=places)

@@ -7,11 +7,11 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from vhost_pvscsi.devices import allocation
 from vhost_pvscsi.devices.emulated.description import DiskGeometry, derive_identity
-from vhost_pvscsi.devices.emulated.disk import EmulatedDisk, Neighbours
+from vhost_pvscsi.devices.emulated.disk import EmulatedDisk
 from vhost_pvscsi.devices.faults.file import load_rules
 from vhost_pvscsi.devices.forwarded.names import identity_of, with_own_names
 from vhost_pvscsi.devices.lun_options import USUAL_BLOCK
@@ -26,7 +26,7 @@ from .forwarding import Forwarded
 from .tapes import make_tape
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
     from pathlib import Path
 
     from vhost_pvscsi.devices.changer.changer import MediumChanger
@@ -69,9 +69,20 @@ class Backed:
         return self.backing.measure()
 
 
-async def _nowhere(unit: AttachableUnit) -> None:
-    """Tell nobody: it is attached nowhere."""
-    del unit
+class Surroundings(Protocol):
+    """What units need of where they are attached."""
+
+    def reached_by(self, nexus: str, /) -> Iterable[tuple[LogicalUnit, Presentation]]:
+        """The units that a nexus reaches, and how they are shown to it."""
+
+    async def renew(self, unit: AttachableUnit) -> None:
+        """Tell the engine's maps that another medium is behind a unit."""
+
+    def attached_at(self, address: Address) -> tuple[LogicalUnit, Presentation] | None:
+        """What is attached at an address, and how it is shown there."""
+
+    def cartridge_moved(self, changer: MediumChanger, moved: Moved) -> None:
+        """A changer has moved a cartridge."""
 
 
 class Units:
@@ -80,22 +91,13 @@ class Units:
     def __init__(
         self,
         engine: Engine,
+        surroundings: Surroundings,
         state: StateDirectory | None = None,
-        neighbours: Neighbours = lambda _: (),
-        renew: Callable[[AttachableUnit], Awaitable[None]] = _nowhere,
-        find: Callable[[Address], tuple[LogicalUnit, Presentation] | None] = lambda _: None,
-        on_moved: Callable[[MediumChanger, Moved], None] = lambda _unit, _moved: None,
     ) -> None:
-        """Begin with none; `neighbours` finds the units that a nexus reaches.
-
-        `renew` tells the engine's maps that another medium is behind a unit. `find` tells what is
-        attached at an address, and how it is shown there, `on_moved` is told of cartridges that
-        changers have moved.
-        """
-        self.changers = Changers(find, on_moved)
-        self._renew = renew
+        """Begin with none."""
+        self.changers = Changers(surroundings.attached_at, surroundings.cartridge_moved)
+        self._surroundings = surroundings
         self._engine = engine
-        self._neighbours = neighbours
         # Their own, so that copies keep no flush waiting. They begin with the first copy.
         self._copy_threads = ThreadPoolExecutor(COPY_THREADS, "copy")
         self._state = state
@@ -184,7 +186,9 @@ class Units:
             return self.changers.make(spec, self._memory, held, _fault_rules(spec))
         if spec.kind is Kind.CD:
             rules = _fault_rules(spec)
-            return make_drive(spec, self._engine, self._renew, self._memory, held, rules)
+            return make_drive(
+                spec, self._engine, self._surroundings.renew, self._memory, held, rules
+            )
         return self._make_disk(spec, held)
 
     def _memory(self, naa: bytes, held: contextlib.ExitStack) -> UnitMemory | None:
@@ -290,7 +294,7 @@ class Units:
             flush=flush,
             memory=self._memory(identity.naa, held),
             faults=_fault_rules(spec),
-            neighbours=self._neighbours,
+            neighbours=self._surroundings.reached_by,
             copy_threads=self._copy_threads,
             find_runs=find_runs,
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.harness.host_devices import tape
+from vhost_pvscsi.daemon.announcements import Announcements
 from vhost_pvscsi.daemon.changes import Changes
 from vhost_pvscsi.daemon.control.publisher import Publisher
 from vhost_pvscsi.daemon.following import follower
@@ -113,7 +114,7 @@ class Watched:
         publisher.listen(
             lambda event: self.heard.append({"event": event["event"], **event["data"]})
         )
-        self.changes = Changes(self.shelf, self.roster, publisher)
+        self.changes = Changes(self.shelf, self.roster, publisher, Announcements(publisher))
         self.follower = Follower(
             self.shelf,
             self.roster,
