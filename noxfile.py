@@ -46,6 +46,9 @@ NO_BLOCKS = tuple(
 #: of a module stay together, for they share a boot; all of emulated Xen, too (harness/together.py).
 PARALLEL = ("-n", "2", "--dist", "loadfile")
 ENGINE = ("--manifest-path", "engine/Cargo.toml", "--workspace")
+#: The front-end that puts load on daemons in tests (tests/harness/driver.py).
+DRIVER = ("--manifest-path", "engine/Cargo.toml", "-p", "vhost-pvscsi-bench")
+QUICK = ("--profile", "quick", "--quiet")
 
 
 def tool(
@@ -99,7 +102,7 @@ def rust(session: nox.Session) -> None:
     cargo(session, "fmt", "--manifest-path", "engine/Cargo.toml", "--all", "--check")
     cargo(session, "clippy", *ENGINE, "--all-targets", "--quiet", "--", "-D", "warnings")
     # The bindings are a module of Python's, which has tests of its own for them.
-    cargo(session, "test", *ENGINE, "--exclude", "vhost-pvscsi-bindings", "--release", "--quiet")
+    cargo(session, "test", *ENGINE, "--exclude", "vhost-pvscsi-bindings", *QUICK)
 
 
 @nox.session
@@ -112,7 +115,7 @@ def unit(session: nox.Session) -> None:
 def integration(session: nox.Session) -> None:
     """The real daemon and a front-end without a guest."""
     maturin(session)
-    cargo(session, "build", *ENGINE, "--exclude", "vhost-pvscsi-bindings", "--release", "--quiet")
+    cargo(session, "build", *DRIVER, *QUICK)
     places = ("tests/integration", "tests/bench")
     tool(session, "pytest", "-q", *PARALLEL, *places, "-m", "not long", *session.posargs)
     # Once more where the kernel gives no io_uring, as in many a container: what moves blocks.
@@ -140,7 +143,7 @@ def xen(session: nox.Session) -> None:
 def long(session: nox.Session) -> None:
     """Full counts; takes its time. Results go to docs/results.md by hand."""
     maturin(session)
-    cargo(session, "build", *ENGINE, "--exclude", "vhost-pvscsi-bindings", "--release", "--quiet")
+    cargo(session, "build", *DRIVER, *QUICK)
     tool(session, "pytest", "-q", "-m", "long", "tests", *session.posargs)
 
 
@@ -148,16 +151,7 @@ def long(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Speed without a guest, beside qemu-storage-daemon; emits numbers, judges nothing."""
     maturin(session)
-    cargo(
-        session,
-        "build",
-        "--manifest-path",
-        "engine/Cargo.toml",
-        "-p",
-        "vhost-pvscsi-bench",
-        "--release",
-        "--quiet",
-    )
+    cargo(session, "build", *DRIVER, "--release", "--quiet")
     session.run(sys.executable, "-m", "tests.bench.run", *session.posargs, external=True)
 
 

@@ -15,10 +15,10 @@ _FOR_EVER = "3600"
 
 
 def program() -> Path:
-    """The program, as `cargo build --release` leaves it."""
-    path = _ROOT / "engine/target/release/vhost-pvscsi-bench"
+    """The program, as `cargo build --profile quick` leaves it."""
+    path = _ROOT / "engine/target/quick/vhost-pvscsi-bench"
     if not path.exists():
-        raise HarnessError(f"{path} is missing: cargo build --release -p vhost-pvscsi-bench")
+        raise HarnessError(f"{path} is missing: cargo build --profile quick -p vhost-pvscsi-bench")
     return path
 
 
