@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vhost_pvscsi.__main__ import check_config, main, serve
+from vhost_pvscsi.__main__ import main
 from vhost_pvscsi.cli.changer.command import CHANGER
 from vhost_pvscsi.cli.tape.command import TAPE
 from vhost_pvscsi.cli.verbs import VERBS
+from vhost_pvscsi.daemon.command import check_config, serve
 from vhost_pvscsi.errors import MISUSE, REFUSED
 
 if TYPE_CHECKING:
@@ -180,7 +181,9 @@ def _lines(page: Page) -> Iterator[str]:
         yield from (".PP", _plain(paragraph))
     if isinstance(page.command, click.Group):
         yield ".SH COMMANDS"
-        for name, command in sorted(page.command.commands.items()):
+        for name in page.command.list_commands(context):
+            command = page.command.get_command(context, name)
+            assert command is not None  # it has just been listed
             yield from _item(name, _help_parts(command)[0] + ".")
     yield ".SH OPTIONS"
     for option in page.command.get_params(context):

@@ -129,7 +129,7 @@ def test_qemu_can_find_the_program() -> None:
     assert described["type"] == "scsi"
     binary = Path(described["binary"])
     assert binary.is_absolute()
-    assert PROJECT["project"]["scripts"][binary.name] == "vhost_pvscsi.__main__:serve"
+    assert PROJECT["project"]["scripts"][binary.name] == "vhost_pvscsi.daemon.command:serve"
 
 
 DECISIONS = sorted((ROOT / "docs/decisions").glob("[0-9]*.md"))

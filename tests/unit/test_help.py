@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from vhost_pvscsi.__main__ import main, serve
+from vhost_pvscsi.__main__ import main
 from vhost_pvscsi.cli.changer.command import CHANGER
 from vhost_pvscsi.cli.tape.command import TAPE
 from vhost_pvscsi.cli.verbs import VERBS
+from vhost_pvscsi.daemon.command import serve
 
 SNAPSHOTS = Path(__file__).with_name("help")
 PAGE = Path(__file__).parents[2] / "docs" / "bad-input.md"

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vhost_pvscsi.control.parameter import HOST, MAX_SECONDS, PATH, PDEV, QUEUES, RULES, SECONDS
-from vhost_pvscsi.devices.pdev import absolute_pdev, parse_pdev
 from vhost_pvscsi.identity import MAX_HOST, MAX_REQUEST_QUEUES, Address
 
 if TYPE_CHECKING:
@@ -25,6 +24,9 @@ def _pdev(text: str) -> str:
     Raises:
         ConfigurationError: it cannot be used.
     """
+    # All kinds of devices have their options there; other values do without them.
+    from vhost_pvscsi.devices.pdev import absolute_pdev, parse_pdev  # noqa: PLC0415
+
     parse_pdev(Address(0, 0, 0, 0), text)
     return absolute_pdev(text, Path.cwd())
 

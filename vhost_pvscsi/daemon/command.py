@@ -25,7 +25,6 @@ from .config.read import read_config
 from .config.settings import FileOrName
 from .mungers import load_mungers
 from .options import ServeOptions, parse_serve
-from .service import Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -331,6 +330,8 @@ def run(options: ServeOptions) -> int:
     # Each guest may bring hundreds of memory slots and queues, with a descriptor or two each.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    # All of the data plane: who reads the help, or checks a configuration, does without it.
+    from .service import Service  # noqa: PLC0415
 
     async def main() -> int:
         return await Service(options).run()
