@@ -10,6 +10,8 @@ set -eu
 RUST_WANTED=1.85
 PATH=$PATH:${CARGO_HOME:-${HOME:-/root}/.cargo}/bin
 export PATH
+# Hundreds of daemons are started, also in guests that see this tree: none shall compile it anew.
+unset PYTHONDONTWRITEBYTECODE
 
 step() { printf '== %s\n' "$*" >&2; }
 

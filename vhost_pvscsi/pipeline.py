@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from .devices.presentation import PLAIN, Presentation
 from .errors import MungerError
-from .munge import block_lengths, inquiry, operation_codes, protection, report_luns
-from .munge.registry import REGISTRY, Registry
+from .munge.table import REGISTRY
 from .repeats import more
 from .scsi.request import Reply
 from .scsi.sense import INTERNAL_TARGET_FAILURE, check_condition
@@ -20,11 +19,9 @@ from .scsi.sense import INTERNAL_TARGET_FAILURE, check_condition
 if TYPE_CHECKING:
     from .devices.unit import LogicalUnit
     from .munge.layer import Layer
+    from .munge.registry import Registry
     from .scsi.request import Request
     from .translation import Mapping
-
-#: Registered by being imported.
-OURS = (block_lengths, inquiry, operation_codes, protection, report_luns)
 
 log = logging.getLogger(__name__)
 

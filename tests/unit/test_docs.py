@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from vhost_pvscsi import pipeline
 from vhost_pvscsi.daemon.mungers import GROUP
+from vhost_pvscsi.munge import table
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 MUNGING = (DOCS / "munging.md").read_text(encoding="utf-8")
@@ -59,5 +59,5 @@ def test_the_package_of_the_page_is_the_one_that_is_tested():
 
 
 def test_the_pages_table_of_our_mungers_is_whole():
-    modules = {f"`{module.__name__.rpartition('.')[2]}.py`" for module in pipeline.OURS}
+    modules = {f"`{module.__name__.rpartition('.')[2]}.py`" for module in table.MODULES}
     assert modules == set(re.findall(r"^\| [A-Z][^|]* \| (`\w+\.py`) \|", MUNGING, re.MULTILINE))

@@ -5,7 +5,7 @@ import pytest
 from vhost_pvscsi.devices.absent import ABSENT_UNIT
 from vhost_pvscsi.devices.presentation import PLAIN, Presentation
 from vhost_pvscsi.identity import Address
-from vhost_pvscsi.munge.registry import REGISTRY
+from vhost_pvscsi.munge.table import REGISTRY
 from vhost_pvscsi.scsi.request import Reply, Request, Status
 from vhost_pvscsi.translation import Mapping
 

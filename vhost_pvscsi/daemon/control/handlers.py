@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vhost_pvscsi.control.commands import COMMANDS
 from vhost_pvscsi.control.schema import describe
 from vhost_pvscsi.engine import LATENCY_BOUNDS
-from vhost_pvscsi.munge.registry import REGISTRY
+from vhost_pvscsi.munge.table import REGISTRY
 
 from . import changers
 
