@@ -26,6 +26,12 @@ READ_AHEAD = 0x80000
 
 
 @pytest.fixture(scope="module")
+def qemu_version() -> str:
+    """Dimension: which QEMU it is does not matter here."""
+    return "10"
+
+
+@pytest.fixture(scope="module")
 def luns() -> list[str]:
     return [
         f"0:0:{BAD_BLOCKS}:0=ram:16M,fault=opcode=read:lba={BAD}-{BAD + 7}:sense=3/11/00",

@@ -9,6 +9,7 @@ both virtio's old rings and plain new ones are tried here.
 
 from __future__ import annotations
 
+import itertools
 import re
 import shutil
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from tests.harness.machine import Backend, Machine, MachineSpec
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from _pytest.mark import ParameterSet
 
     from images.boot_disk import BootDisk
     from images.qemus import Qemu
@@ -65,12 +68,20 @@ def boot_disk() -> BootDisk:
     return images.boot_disk()
 
 
-#: QEMU, what is booted from, firmware. A disc is tried with the last QEMU and one driver of OVMF's;
-#: how each of them reads blocks, the disk shows.
-CASES = [
-    *((qemu, "disk", firmware) for qemu in images.wanted_versions() for firmware in FIRMWARE),
-    *((images.wanted_versions()[-1], "disc", firmware) for firmware in (FIRMWARE[0], FIRMWARE[-1])),
-]
+def cases() -> Iterator[ParameterSet]:
+    """QEMU, what is booted from, firmware; each of them once, and all disks in the long run.
+
+    A disc is tried with the last QEMU and one driver of OVMF's; how each of them reads blocks, the
+    disk shows.
+    """
+    versions = images.wanted_versions()
+    first, last = versions[0], versions[-1]
+    often = {(first, "seabios"), (first, "ovmf-legacy"), (last, "ovmf-modern")}
+    for qemu, firmware in itertools.product(versions, FIRMWARE):
+        marks = () if (qemu, firmware.name) in often else (pytest.mark.long,)
+        yield pytest.param(qemu, "disk", firmware, marks=marks)
+    yield pytest.param(last, "disc", FIRMWARE[0])
+    yield pytest.param(last, "disc", FIRMWARE[-1], marks=pytest.mark.long)
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +139,7 @@ def booted(
 
 @pytest.mark.parametrize(
     ("qemu_version", "medium", "firmware"),
-    CASES,
+    [*cases()],
     indirect=True,
     ids=lambda value: value.name if isinstance(value, Firmware) else value,
 )

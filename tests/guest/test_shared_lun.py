@@ -32,6 +32,12 @@ WRITE_EXCLUSIVE, REGISTRANTS_ONLY = 1, 5
 UNIT_ATTENTION, RESERVATION_CONFLICT = 6, 24
 
 
+@pytest.fixture(scope="module")
+def qemu_version() -> str:
+    """Dimension: which QEMU it is does not matter here."""
+    return "10"
+
+
 @pytest.fixture
 def shared(short_folder: Path, evidence: Collector) -> Iterator[Daemon]:
     """Two virtual hosts that have one unit in common, and nothing else."""
