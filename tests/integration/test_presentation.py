@@ -106,6 +106,7 @@ def test_a_denied_medium_command_is_refused_and_counted(
         # REPORT SUPPORTED OPERATION CODES, one command: not supported
         asked = bytes.fromhex("a30c012a0000000000400000")
         assert guest.scsi(0, 0, asked, data_in=64).data[1] & 7 == 1
+    daemon.wait_for_line("refused")
     lines = [line for line in daemon.log().splitlines() if "refused" in line]
     assert len(lines) == 1
     assert "0:0:0:0 (ram:1M): command write-10 (2Ah) refused: deny=" in lines[0]
