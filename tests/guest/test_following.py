@@ -33,6 +33,7 @@ vdev = "0:0:1{n}:0"
 DISK, REMOVED, RULED = 1, 2, 10  # targets
 READ, INQUIRY = "28000000000000000800", "12000000ff00"
 NOT_READY_OFFLINE, POWERED_ON = (2, 0x04, 0x12), (6, 0x29, 0x00)
+OUT_OF_RANGE, CAPACITY_CHANGED = (5, 0x21, 0x00), (6, 0x2A, 0x09)
 KIND_DISK, KIND_TAPE = 0, 1
 
 
@@ -117,6 +118,32 @@ def test_a_lun_is_removed_with_its_device_and_comes_with_it(followed: Followed) 
     assert followed.ask(REMOVED, READ, data_in=4096).status == GOOD
     followed.tell("scsi-detach", f"0:0:{REMOVED}:0")
     host.remove_simulated()
+
+
+def test_a_disk_that_grows_does_so_under_a_guest_whose_blocks_go_by_the_block_device(
+    followed: Followed,
+) -> None:
+    host = followed.host
+    address = host.add_simulated(ptype=KIND_DISK)
+    followed.tell("scsi-attach", f"{address},road=block", f"0:0:{DISK}:0")
+    followed.hear("LUN_ATTACHED")
+    followed.settle(DISK)
+    beyond = "28" + f"00{(16 << 20) // 512:08x}00000800"  # the disk has 8 MiB
+    assert followed.ask(DISK, beyond, data_in=4096).sense_code == OUT_OF_RANGE
+    host.set_simulated(virtual_gb=1)
+    host.shell(f"echo 1 >/sys/class/scsi_device/{address}/device/rescan")
+    assert followed.hear("LUN_RESIZED") == {
+        "vdev": f"0:0:{DISK}:0",
+        "blocks": (1 << 30) // 512,
+        "block-size": 512,
+    }
+    assert CAPACITY_CHANGED in followed.settle(DISK)
+    assert followed.ask(DISK, beyond, data_in=4096).good
+    capacity = followed.ask(DISK, "25" + "00" * 9, data_in=8).data
+    assert int.from_bytes(capacity[:4], "big") == (1 << 30) // 512 - 1
+    followed.tell("scsi-detach", f"0:0:{DISK}:0")
+    host.remove_simulated()
+    host.set_simulated(virtual_gb=0)
 
 
 def test_a_rule_attaches_a_tape_whenever_it_comes(followed: Followed) -> None:

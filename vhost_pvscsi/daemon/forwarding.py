@@ -11,9 +11,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vhost_pvscsi.devices.emulated.description import DiskGeometry
 from vhost_pvscsi.devices.forwarded.asking import SgIo
 from vhost_pvscsi.devices.forwarded.limits import Limits
-from vhost_pvscsi.devices.forwarded.opening import OpenDevice, names_blocks, open_blocks, open_sg
+from vhost_pvscsi.devices.forwarded.opening import (
+    OpenDevice,
+    names_blocks,
+    open_blocks,
+    open_sg,
+    size_of_blocks,
+)
 from vhost_pvscsi.devices.forwarded.pr_helper import PrHelper
 from vhost_pvscsi.devices.forwarded.resetting import reset_lun
 from vhost_pvscsi.devices.forwarded.timeouts import timeouts
@@ -106,6 +113,31 @@ class Forwarded:
         direct = SgIo(node.fd, node.path, options.timeout or timeouts(node.device_type).usual)
         return direct if options.pr_helper is None else PrHelper(options.pr_helper, node.fd, direct)
 
+    # What follows satisfies `growth.Backed`, where READ and WRITE go by the block device.
+
+    @property
+    def by_blocks(self) -> bool:
+        """Whether they do."""
+        return self._open.blocks is not None
+
+    @property
+    def path(self) -> Path:
+        """The SG node."""
+        return self._open.node.path
+
+    @property
+    def open(self) -> bool:
+        """Whether the device is there."""
+        return not self.lost and self._open.node.fd >= 0
+
+    def measure(self) -> int:
+        """Find out how many bytes the kernel takes the disk for now."""
+        try:
+            return size_of_blocks(self._open.node.path)
+        except OSError:
+            # That a device has gone is told by whoever follows them.
+            return self.unit.geometry.blocks * self.unit.geometry.block_size
+
     async def _reset(self) -> None:
         await asyncio.to_thread(reset_lun, self._open.node.fd, self._spec.pdev)
 
@@ -190,7 +222,8 @@ class Forwarded:
         finally:
             os.close(found.fd)  # the engine has one of its own
         log.info("%s: blocks by %s, %d bytes", node.path, found.path, found.size)
-        return ByBlocks(medium, partial(self._engine.execute, medium))
+        geometry = DiskGeometry(found.size // found.block_size, found.block_size)
+        return ByBlocks(medium, geometry, partial(self._engine.execute, medium))
 
     def _add(self, node: OpenDevice) -> Device:
         times = timeouts(node.device_type)

@@ -11,18 +11,18 @@ import enum
 import logging
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
+from vhost_pvscsi.devices.unit import AttachableUnit
 from vhost_pvscsi.errors import ConfigurationError, DeviceError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
     from types import TracebackType
 
     from vhost_pvscsi.devices.emulated.description import DiskGeometry
-    from vhost_pvscsi.devices.emulated.disk import EmulatedDisk
     from vhost_pvscsi.identity import Address
 
     from .control.publisher import Publisher
-    from .units import Backed
 
 log = logging.getLogger(__name__)
 
@@ -32,13 +32,46 @@ PAUSE = 1.0
 BATCH = 256
 
 
+class Grows(AttachableUnit, Protocol):
+    """What is needed of a unit."""
+
+    @property
+    def geometry(self) -> DiskGeometry:
+        """What it has."""
+
+    def grow(self, blocks: int) -> None:
+        """Have more blocks from now on; raises ValueError."""
+
+    async def capacity_changed(self) -> None:
+        """Tell every nexus."""
+
+
+class Backed(Protocol):
+    """A unit that a file or device is behind."""
+
+    @property
+    def unit(self) -> Grows:
+        """The unit."""
+
+    @property
+    def path(self) -> Path:
+        """What is behind it."""
+
+    @property
+    def open(self) -> bool:
+        """Whether that is still so."""
+
+    def measure(self) -> int:
+        """Find out, on a thread, how many bytes are behind it now; raises OSError."""
+
+
 class Places(Protocol):
     """What is needed of the inventory."""
 
-    def backed(self) -> tuple[Backed, ...]:
-        """All units that a file or device is behind."""
+    def growing(self) -> tuple[Backed, ...]:
+        """All units whose size is that of a file or block device."""
 
-    def backed_at(self, address: Address) -> Backed | None:
+    def growing_at(self, address: Address) -> Backed | None:
         """The one at an address; None: no file is behind it.
 
         Raises:
@@ -72,8 +105,8 @@ class Growth:
         self._publisher = publisher
         self._pause = pause
         #: What the last look found wrong, and has been said.
-        self._said: dict[EmulatedDisk, str] = {}
-        self._telling: dict[asyncio.Task[None], EmulatedDisk] = {}
+        self._said: dict[Grows, str] = {}
+        self._telling: dict[asyncio.Task[None], Grows] = {}
         self._watching: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -100,7 +133,7 @@ class Growth:
             ConfigurationError: nothing is attached there, or no file is behind it.
             DeviceError: its file has shrunk, or cannot be looked at.
         """
-        backed = self._places.backed_at(address)
+        backed = self._places.growing_at(address)
         if backed is None:
             raise ConfigurationError(
                 f"LUN {address}: it has no file that could grow",
@@ -116,8 +149,8 @@ class Growth:
 
     async def look(self) -> None:
         """Look at all of them."""
-        everything = self._places.backed()
-        wrong: dict[EmulatedDisk, str] = {}
+        everything = self._places.growing()
+        wrong: dict[Grows, str] = {}
         for start in range(0, len(everything), BATCH):
             # A file system that does not answer keeps this waiting, and nobody's commands.
             for odd in await asyncio.to_thread(_measure, everything[start : start + BATCH]):

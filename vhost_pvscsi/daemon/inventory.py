@@ -14,7 +14,7 @@ from vhost_pvscsi.discovery.listing import locate
 from vhost_pvscsi.errors import ConfigurationError, DeviceBusyError
 
 from .sockets import Listener
-from .units import Backed, Units
+from .units import Units
 
 if TYPE_CHECKING:
     import socket
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
     from .announcements import Announcements
     from .forwarding import Forwarded
+    from .growth import Backed
     from .sockets import SocketSpec
+    from .units import BackedDisk
 
 log = logging.getLogger(__name__)
 
@@ -92,18 +94,22 @@ class Inventory:
         """
         return self.host(address.host).adapter.unit_at(address)
 
-    def backed(self) -> tuple[Backed, ...]:
-        """All units that a file or device is behind."""
+    def backed(self) -> tuple[BackedDisk, ...]:
+        """All emulated disks that a file or device is behind."""
         return self._units.backed
 
-    def backed_at(self, address: Address) -> Backed | None:
+    def growing(self) -> tuple[Backed, ...]:
+        """All units whose size is that of a file or block device."""
+        return self._units.growing
+
+    def growing_at(self, address: Address) -> Backed | None:
         """The one at an address; None: no file is behind it.
 
         Raises:
             ConfigurationError: nothing is attached there.
         """
         unit = self.unit_at(address)
-        return next((backed for backed in self._units.backed if backed.unit is unit), None)
+        return next((one for one in self._units.growing if one.unit is unit), None)
 
     def places(self, one: Backed | Forwarded) -> list[Address]:
         """Where it is attached, in order."""

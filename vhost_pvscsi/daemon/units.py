@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from vhost_pvscsi.identity import Address
     from vhost_pvscsi.scsi.request import Reply, Request
 
+    from .growth import Backed
+
 log = logging.getLogger(__name__)
 
 #: Pieces of EXTENDED COPY that are on their way at a time, of all units.
@@ -48,8 +50,8 @@ COPY_THREADS = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Backed:
-    """A unit that a file or device is behind."""
+class BackedDisk:
+    """An emulated disk that a file or device is behind; satisfies `growth.Backed`."""
 
     unit: EmulatedDisk
     backing: Backing
@@ -102,7 +104,7 @@ class Units:
         self._copy_threads = ThreadPoolExecutor(COPY_THREADS, "copy")
         self._state = state
         self._known: dict[str, _Known] = {}  #: by what makes a unit one: see `_share_key`
-        self._backed: list[Backed] = []
+        self._backed: list[BackedDisk] = []
         self._forwarded: list[Forwarded] = []
 
     def make(self, spec: LunSpec, device: HostDevice | None = None) -> AttachableUnit:
@@ -155,9 +157,14 @@ class Units:
         return next((each for each in self._forwarded if each.unit is unit), None)
 
     @property
-    def backed(self) -> tuple[Backed, ...]:
-        """All units that a file or device is behind."""
+    def backed(self) -> tuple[BackedDisk, ...]:
+        """All emulated disks that a file or device is behind."""
         return tuple(self._backed)
+
+    @property
+    def growing(self) -> tuple[Backed, ...]:
+        """All units whose size is that of a file or block device."""
+        return *self._backed, *(one for one in self._forwarded if one.by_blocks)
 
     def presentation(self, spec: LunSpec, unit: AttachableUnit) -> Presentation:
         """Say how a unit is shown at the address of a LUN."""
@@ -242,7 +249,7 @@ class Units:
         unit = self._disk(
             spec, backing.identity_source, geometry, medium, held, backing.flush, find
         )
-        backed = Backed(unit, backing)
+        backed = BackedDisk(unit, backing)
         self._backed.append(backed)
         held.callback(self._backed.remove, backed)
         return unit

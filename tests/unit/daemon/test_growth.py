@@ -17,7 +17,7 @@ from vhost_pvscsi.errors import ConfigurationError, DeviceError
 from vhost_pvscsi.identity import Address
 
 if TYPE_CHECKING:
-    from vhost_pvscsi.daemon.units import Backed
+    from vhost_pvscsi.daemon.growth import Backed
 
 HERE, THERE = Address(0, 0, 1, 0), Address(1, 0, 1, 0)
 BLOCKS = 0x2000
@@ -49,10 +49,10 @@ class Shelf:
     def __init__(self, *images: Image) -> None:
         self.images = images
 
-    def backed(self) -> tuple[Backed, ...]:
+    def growing(self) -> tuple[Backed, ...]:
         return self.images  # type: ignore[return-value]
 
-    def backed_at(self, address: Address) -> Backed | None:
+    def growing_at(self, address: Address) -> Backed | None:
         return self.images[0] if address == HERE else None  # type: ignore[return-value]
 
     def places(self, _: Backed) -> list[Address]:

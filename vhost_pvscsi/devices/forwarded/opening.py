@@ -177,8 +177,28 @@ def open_blocks(device: OpenDevice, *, read_only: bool) -> OpenBlocks:
         raise DeviceError(
             f"{node}: {error.strerror}", hint="road=sg needs only the SG node"
         ) from error
-    sectors = _read(folder / "size")
-    return OpenBlocks(node, fd, int(sectors or 0) * _SECTOR, device.block_size)
+    try:
+        size = _size(folder)
+    except OSError as error:
+        os.close(fd)
+        raise DeviceError(f"{node}: {error.strerror}", hint="it has just gone") from error
+    return OpenBlocks(node, fd, size, device.block_size)
+
+
+def size_of_blocks(path: Path) -> int:
+    """Find out how many bytes the disk of an SG node has, as the kernel takes it.
+
+    Raises:
+        OSError: it has no block device.
+    """
+    folder = next(iter(_block_folders(path)), None)
+    if folder is None:
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV), str(path))
+    return _size(folder)
+
+
+def _size(folder: Path) -> int:
+    return int((folder / "size").read_text()) * _SECTOR
 
 
 def names_blocks(pdev: str) -> bool:

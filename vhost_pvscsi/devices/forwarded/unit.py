@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from vhost_pvscsi.devices.attention import Attentions
@@ -22,6 +22,7 @@ from .reserving import PERSISTENT, OwnReservations
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
+    from vhost_pvscsi.devices.emulated.description import DiskGeometry
     from vhost_pvscsi.devices.faults.rule import Rule
     from vhost_pvscsi.devices.nonvolatile import UnitMemory
     from vhost_pvscsi.medium import Medium
@@ -63,11 +64,12 @@ class _Blocks:
     transport_limit: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ByBlocks:
     """A disk's blocks, where READ and WRITE go by its block device."""
 
     medium: Medium
+    geometry: DiskGeometry  #: of the block device
     execute: Callable[[Request], Awaitable[Reply]]  #: has the engine's executor run one
 
 
@@ -139,6 +141,35 @@ class ForwardedUnit(ReachedUnit):
     @property
     def medium(self) -> Medium | None:
         return None if self._by_blocks is None else self._by_blocks.medium
+
+    @property
+    def geometry(self) -> DiskGeometry:
+        """Of its block device.
+
+        Raises:
+            ValueError: READ and WRITE do not go by one.
+        """
+        if self._by_blocks is None:
+            msg = f"{self._name} has no block device"
+            raise ValueError(msg)
+        return self._by_blocks.geometry
+
+    def grow(self, blocks: int) -> None:
+        """Have more blocks from now on, as the block device has.
+
+        Initiators are to be told: `capacity_changed`.
+
+        Raises:
+            ValueError: not more than before, or READ and WRITE do not go by a block device.
+        """
+        grown = replace(self.geometry, blocks=blocks)
+        assert self._by_blocks is not None  # it has a geometry
+        self._by_blocks.medium.grow(blocks * grown.block_size)
+        self._by_blocks.geometry = grown
+
+    async def capacity_changed(self) -> None:
+        """Tell every nexus: what the device told itself the kernel may have heard alone."""
+        await self.attend(sense.CAPACITY_DATA_HAS_CHANGED)
 
     @property
     def device(self) -> Device:

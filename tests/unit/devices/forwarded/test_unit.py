@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from vhost_pvscsi.devices.emulated.description import DiskGeometry
 from vhost_pvscsi.devices.forwarded.limits import Limits
 from vhost_pvscsi.devices.forwarded.unit import ByBlocks, ForwardedUnit
 from vhost_pvscsi.scsi import sense
@@ -150,10 +151,15 @@ async def test_blocks_go_by_the_block_device_unless_python_has_to_see_them(sent)
         return Reply(transferred=512)
 
     medium = object()
-    blocks = ByBlocks(medium, execute)
+    blocks = ByBlocks(medium, DiskGeometry(1), execute)
     unit = unit_of(DeviceType.DISK, sent, blocks=blocks, is_munged={0x2A}.__contains__)
     assert unit.medium is medium
     for cdb in ("28", "8a", "2a", "35", "42", "2f", "12"):
         await unit.execute(request(cdb))
     assert executed == [0x28, 0x8A]
     assert [one.opcode for one, _, _ in sent.requests] == [0x2A, 0x35, 0x42, 0x2F, 0x12]
+
+
+async def test_what_has_no_block_device_has_no_size_that_could_grow(sent):
+    with pytest.raises(ValueError, match="has no block device"):
+        unit_of(DeviceType.DISK, sent).grow(2)
