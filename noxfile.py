@@ -17,29 +17,28 @@ nox.options.default_venv_backend = "none"
 
 BIN = Path(sys.executable).parent
 PYTHON = ("vhost_pvscsi", "tests", "images", "docs", "noxfile.py", "qemu-device/patches.py")
-#: Integration tests of what operators and front-ends say, to which it is all one how blocks move.
-NO_BLOCKS = tuple(
+#: Integration tests of how blocks move: of files by io_uring, and by threads where there is none.
+BLOCKS = tuple(
     f"tests/integration/test_{what}.py"
     for what in (
-        # Changers and tapes: their work is done on pool threads either way.
-        "any_changer",
-        "any_tape",
-        "changer",
-        "media",
-        "tape",
-        "tape_drive",
-        "any_messages",
-        "bad_input",
-        "config",
-        "control",
-        "endurance",
-        "metrics",
-        "mungers",
-        "pvscsi_hostile",
-        "qmp_shell",
-        "state_directory",
-        "top",
-        "vhost_user_malformed",
+        "any_cdb",
+        "any_disc",
+        "any_ring_layout",
+        "any_task_management",
+        "detach",
+        "disk",
+        "extended_copy",
+        "growth",
+        "host_storage",
+        "io_errors",
+        "medium",
+        "pvscsi",
+        "roads",
+        "short_road",
+        "task_management",
+        "truncation",
+        "vhost_user_rings",
+        "write_cache",
     )
 )
 #: Two processors are kept busy by two tests at a time: each waits for guests and daemons. The tests
@@ -118,9 +117,9 @@ def integration(session: nox.Session) -> None:
     cargo(session, "build", *DRIVER, *QUICK)
     places = ("tests/integration", "tests/bench")
     tool(session, "pytest", "-q", *PARALLEL, *places, "-m", "not long", *session.posargs)
-    # Once more where the kernel gives no io_uring, as in many a container: what moves blocks.
-    denied = ("--deny-io-uring", "-m", "not long", *(f"--ignore={name}" for name in NO_BLOCKS))
-    tool(session, "pytest", "-q", *PARALLEL, "tests/integration", *denied, *session.posargs)
+    # Once more where the kernel gives no io_uring, as in many a container.
+    denied = ("--deny-io-uring", "-m", "not long")
+    tool(session, "pytest", "-q", *PARALLEL, *BLOCKS, *denied, *session.posargs)
 
 
 @nox.session
