@@ -141,6 +141,13 @@ def test_a_cartridge_is_loaded_written_and_read_by_tar(stock: InnerGuest) -> Non
     assert all(f"VolumeTag={barcode}" in status for barcode in tgt.BARCODES)
 
 
+def test_a_read_of_more_than_there_is_room_for_fills_the_room(stock: InnerGuest) -> None:
+    # iSCSI says how much more there was, and that is more than the room.
+    disk = generic(stock, tgt.DISK)
+    said = stock.console.check(f"sg_raw --request=512 {disk} 28 00 00 00 00 00 00 00 08 00 2>&1")
+    assert "Received 512 bytes of data" in said
+
+
 def test_a_read_at_the_end_of_data_ends_as_on_the_host(
     xen_host: OuterHost, library: tgt.Library, stock: InnerGuest
 ) -> None:
