@@ -82,7 +82,7 @@ class Library:
     changer: str | None = None  #: an SG node
     #: Whether drives find the last block when they go back over a filemark and then over a block.
     backspaces: bool = True
-    #: Whether drives say at the end of data, in a way that Linux's st hears, that no block is there.
+    #: Whether drives say at the end of data that no block is there, so that Linux's st hears it.
     #: Where they do not, volumes end with two filemarks, and Bacula reads no further.
     ends: bool = True
 
