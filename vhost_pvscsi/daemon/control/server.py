@@ -67,6 +67,11 @@ class Client:
 
     async def run(self, operator: Operator) -> None:
         """Serve it until it leaves, or is let go."""
+        # A transport begins to read when its protocol has been told of it; in Python 3.11.2 even
+        # if it was paused then. This step comes before the loop looks at the socket.
+        transport = self._writer.transport
+        assert isinstance(transport, asyncio.Transport)
+        transport.pause_reading()
         stream = Stream()
         try:
             await self._answer({"QMP": {"version": version(), "capabilities": []}})
@@ -196,10 +201,6 @@ class ControlServer:
         await self._undo.aclose()
 
     def _take(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # Before it has begun to read.
-        transport = writer.transport
-        assert isinstance(transport, asyncio.Transport)
-        transport.pause_reading()
         name = f"{self._spec}: a client"
         try:
             peer = Peer.of(writer.get_extra_info("socket"))
