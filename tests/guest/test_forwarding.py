@@ -22,7 +22,7 @@ from tests.harness.frontend import (
     Response,
 )
 from tests.harness.images import scsi_host as image
-from tests.harness.scsi_daemon import SOCKET, ScsiDaemon
+from tests.harness.scsi_daemon import CONTROL, SOCKET, ScsiDaemon
 from tests.harness.scsi_host import CD_BYTES, ScsiHost, cd_contents
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tests.harness.evidence import Collector
 
 DISK, CD, SIMULATED, TAPE, DELETED, BY_BLOCKS, PASSED_DISK, PASSED_TAPE = range(8)  # targets
+SENT = 8  # of what comes while the back-end runs
 
 #: What the kernel is told to carry to QEMU's disk in one command.
 CARRIED = 128 << 10
@@ -381,6 +382,25 @@ def test_a_tape_tells_what_it_read_as_without_us(forwarding: Forwarding) -> None
 
 def test_a_tape_that_was_passed_in_tells_the_same(forwarding: Forwarding) -> None:
     assert play(forwarding.ask, PASSED_TAPE) == play(forwarding.direct, PASSED_TAPE)
+
+
+def test_a_device_that_a_running_daemon_was_sent_answers_as_without_us(
+    forwarding: Forwarding,
+) -> None:
+    forwarding.addresses[SENT] = forwarding.host.add_simulated(ptype=0)
+    forwarding.nodes[SENT] = node = forwarding.host.node(forwarding.addresses[SENT])
+    try:
+        vdev = f"0:0:{SENT}:0"
+        forwarding.host.inside.call(inside.attach_sent, str(CONTROL), node, vdev)
+        assert any(forwarding.ask(SENT, "00" * 6).good for _ in range(6))
+        data = b"sent" * 1024
+        assert forwarding.ask(SENT, "2a000000020000000800", data_out=data).good
+        read = "28000000020000000800"
+        assert forwarding.direct(SENT, read, data_in=4096).data == data
+        told = forwarding.ask(SENT, read, data_in=4096)
+        assert seen(told) == (GOOD, b"", data)
+    finally:
+        del forwarding.addresses[SENT], forwarding.nodes[SENT]
 
 
 def test_many_commands_wait_for_few_threads_where_a_disk_was_passed_in(

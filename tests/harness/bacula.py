@@ -82,6 +82,9 @@ class Library:
     changer: str | None = None  #: an SG node
     #: Whether drives find the last block when they go back over a filemark and then over a block.
     backspaces: bool = True
+    #: Whether drives say at the end of data that no block is there, so that Linux's st hears it.
+    #: Where they do not, volumes end with two filemarks, and Bacula reads no further.
+    ends: bool = True
 
 
 class Bacula:
@@ -227,11 +230,12 @@ class Bacula:
     def _device(self, name: str, index: int) -> str:
         in_changer = "no" if self._library.changer is None else "yes"
         backspaces = "yes" if self._library.backspaces else "no"
+        two_eof = "no" if self._library.ends else "yes"
         return (
             f"Device {{ Name = {name}; Archive Device = {self._library.drives[index]}\n"
             f"  Drive Index = {index}; Autochanger = {in_changer}; Media Type = tape\n"
             f"  AutomaticMount = yes; AlwaysOpen = yes; RemovableMedia = yes; RandomAccess = no\n"
-            f"  BackwardSpaceRecord = {backspaces} }}\n"
+            f"  BackwardSpaceRecord = {backspaces}; TwoEof = {two_eof} }}\n"
         )
 
 

@@ -6,6 +6,7 @@ remote.py for the other end.
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import fcntl
 import os
@@ -106,6 +107,27 @@ def scsi_of(
 ) -> Response:
     """Send one command of another guest."""
     return _others[guest].scsi(target, 0, cdb, data_out=data_out, data_in=data_in)
+
+
+def attach_sent(control: str, node: str, vdev: str) -> None:
+    """Open a device, and have the back-end attach what it is sent: the node itself is away."""
+    # Few need them, and they take seconds here.
+    from vhost_pvscsi.cli import passing  # noqa: PLC0415
+    from vhost_pvscsi.cli.client import Client  # noqa: PLC0415
+
+    opened = os.open(node, os.O_RDWR | os.O_NONBLOCK)
+    away = f"{node}.away"
+    Path(node).rename(away)
+
+    async def attach() -> None:
+        async with Client(Path(control)) as client:
+            await passing.attach(client, {"pdev": f"fd:{opened}", "vdev": vdev})
+
+    try:
+        asyncio.run(attach())
+    finally:
+        Path(away).rename(node)
+        os.close(opened)
 
 
 def resume(socket: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING
 
 from vhost_pvscsi.daemon.control.operator import (
@@ -28,6 +29,7 @@ class PaperOperator:
 
     def __init__(self, events: Publisher) -> None:
         self.asked: list[tuple[object, ...]] = []
+        self.passed: list[tuple[int, bool]] = []  #: what devices descriptors were of
         self.hold = asyncio.Event()
         self.hold.set()
         self.held = asyncio.Event()
@@ -55,8 +57,12 @@ class PaperOperator:
         del self._hosts[number]  # a KeyError is the bug of ours that tests want
         self._events.publish("HOST_DETACHED", host=number)
 
-    async def attach(self, address: Address, pdev: str, *, transient: bool) -> None:
+    async def attach(
+        self, address: Address, pdev: str, *, transient: bool, passed: int | None = None
+    ) -> None:
         self.asked.append(("attach", address, pdev))
+        if passed is not None:
+            self.passed.append((os.fstat(passed).st_rdev, transient))
         if address.host not in self._hosts:
             raise ConfigurationError(f"there is no virtual host {address.host}")
         self._luns[address] = pdev

@@ -59,7 +59,7 @@ def xen_host(evidence: Collector) -> Iterator[OuterHost]:
 @pytest.fixture(scope="session")
 def library(xen_host: OuterHost) -> tgt.Library:
     """Stage: tapes, changer, CD and disk of the Xen host itself."""
-    return tgt.start(xen_host)
+    return tgt.start(xen_host, tape_mib=4)
 
 
 @pytest.fixture(scope="session")

@@ -93,6 +93,17 @@ class Client:
             # While it was asked, or since it was asked something else.
             raise self._gone() from None
 
+    def send_descriptor(self, descriptor: int) -> None:
+        """Send a descriptor, for the `getfd` that comes next; it stays the caller's.
+
+        Raises:
+            ControlError: the daemon went away.
+        """
+        try:
+            self._qmp.send_fd_scm(descriptor)
+        except (StateError, OSError):
+            raise self._gone() from None
+
     async def events(self) -> AsyncIterator[dict[str, Any]]:
         """Give each event as it comes.
 

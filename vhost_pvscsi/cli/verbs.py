@@ -13,7 +13,7 @@ import click
 from vhost_pvscsi.control.commands import COMMANDS
 from vhost_pvscsi.control.parameter import RULES, SWITCH
 
-from . import render
+from . import passing, render
 from .client import Client
 from .common import HELP_NAMES, common_options, telling_failures
 from .completion import COMPLETED, OF_HOST, completion
@@ -43,6 +43,7 @@ def _make(command: Command) -> click.Command:
                 _parameter(parameter, there=command.name not in _NEW)
                 for parameter in command.parameters
             ),
+            *([passing.pass_option()] if command.name == "scsi-attach" else ()),
             *common_options(),
         ],
         help="\n\n".join(text for text in (command.summary, command.details) if text),
@@ -81,7 +82,10 @@ def _run_command(command: Command, control: Path, as_json: bool, **values: Any) 
     with telling_failures():
         # What is wrong in itself needs no daemon to say so.
         arguments = _arguments(command, values)
-        answer = _talk(control, lambda client: client.execute(command.name, arguments))
+        if values.get("passes"):
+            answer = _talk(control, lambda client: passing.attach(client, arguments))
+        else:
+            answer = _talk(control, lambda client: client.execute(command.name, arguments))
     if as_json:
         click.echo(render.as_json(answer))
     elif command.name in render.SHOWN and (text := render.SHOWN[command.name](answer)):

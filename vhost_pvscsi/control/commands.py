@@ -14,6 +14,7 @@ from vhost_pvscsi.errors import ConfigurationError
 from .parameter import (
     CARTRIDGE,
     ELEMENT,
+    FDNAME,
     GROUP,
     HOST,
     MODE,
@@ -103,6 +104,7 @@ _TRANSIENT = Parameter(
     required=False,
     default=False,
 )
+_FDNAME = Parameter("fdname", FDNAME, "Its name.")
 _SOURCE = Parameter(
     "source", SOURCE, "The cartridge: where it lies, or its barcode.", positional=True
 )
@@ -145,6 +147,19 @@ COMMANDS: Mapping[str, Command] = {
             query=True,
         ),
         Command(
+            "getfd",
+            "Give a descriptor that was sent a name.",
+            (_FDNAME,),
+            "It comes as SCM_RIGHTS with the bytes of this command, or before them. The name is for"
+            " this connection alone, which closes it in the end if no scsi-attach has taken it; one"
+            " that had the name before is closed.",
+        ),
+        Command(
+            "closefd",
+            "Close a descriptor that getfd has named.",
+            (_FDNAME,),
+        ),
+        Command(
             "scsi-attach",
             "Attach a LUN to a virtual host.",
             (
@@ -158,9 +173,9 @@ COMMANDS: Mapping[str, Command] = {
                 _TRANSIENT,
             ),
             "PDEV is an image file, a block device, a SCSI device of the host (h:c:t:l, wwn:NAA,"
-            " serial:TEXT, /dev/sgN ...), tape:FILE, cd:FILE, ram:SIZE or null:SIZE, with the"
-            " options that --lun of vhost-pvscsi serve has. A guest that runs is told. A daemon"
-            " with a state directory remembers it.",
+            " serial:TEXT, /dev/sgN ..., fd:NAME that getfd has named), tape:FILE, cd:FILE,"
+            " ram:SIZE or null:SIZE, with the options that --lun of vhost-pvscsi serve has. A guest"
+            " that runs is told. A daemon with a state directory remembers it, but for fd:NAME.",
             verb="scsi-attach",
         ),
         Command(

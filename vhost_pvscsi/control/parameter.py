@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 MAX_SECONDS = 86400
 #: The longest `host:channel:target:lun` that can be right is much shorter.
 _MAX_ADDRESS = 64
+#: What `getfd` may call a descriptor: as QEMU has it nothing that could be one's number.
+DESCRIPTOR_NAME = re.compile(r"[^\d\0][^\0]{0,63}")
 #: How much of a wrong value an error repeats, in characters.
 _SHOWN = 60
 
@@ -126,6 +129,13 @@ def _mode(value: object) -> int:
     return parse_mode("socket-mode", _text(value))
 
 
+def _fdname(value: object) -> str:
+    text = _text(value)
+    if not DESCRIPTOR_NAME.fullmatch(text):
+        raise ValueError
+    return text
+
+
 def _queues(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError
@@ -146,4 +156,5 @@ CARTRIDGE = Kind("CARTRIDGE", "string", "a barcode, or a file's name", _text)
 RULES = Kind("RULE", "array", 'a list of fault rules, for example ["opcode=read:hang"]', _rules)
 GROUP = Kind("GROUP", "string", "a group, by name or number, as text", _group)
 MODE = Kind("OCTAL", "string", 'three octal digits, as text: "660"', _mode)
+FDNAME = Kind("NAME", "string", "a name that does not begin with a digit", _fdname)
 QUEUES = Kind("N", "integer", f"a number, 1 to {MAX_REQUEST_QUEUES}", _queues)

@@ -55,10 +55,15 @@ class Changes:
             for address in [address for address in known if address.host == number]:
                 del known[address]
 
-    async def attach_lun(self, lun: PlannedLun, device: HostDevice | None = None) -> None:
-        """Attach a LUN; `device` is what its PDEV means now, if that is known."""
+    async def attach_lun(
+        self, lun: PlannedLun, device: HostDevice | None = None, *, passed: int | None = None
+    ) -> None:
+        """Attach a LUN; `device` is what its PDEV means now, if that is known.
+
+        `passed` is a descriptor of it, which stays the caller's.
+        """
         address = lun.spec.address
-        await self._inventory.attach_lun(lun.spec, device)
+        await self._inventory.attach_lun(lun.spec, device, passed=passed)
         self._roster.luns[address] = lun
         self._roster.missing.pop(address, None)
         unit = self._inventory.unit_at(address)

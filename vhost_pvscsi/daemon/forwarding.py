@@ -27,6 +27,7 @@ from vhost_pvscsi.devices.forwarded.timeouts import timeouts
 from vhost_pvscsi.devices.forwarded.unit import ByBlocks, ForwardedUnit, Reserving
 from vhost_pvscsi.devices.forwarded.writing import writing
 from vhost_pvscsi.devices.lun_options import Road
+from vhost_pvscsi.discovery.listing import number_of
 from vhost_pvscsi.discovery.names import By
 from vhost_pvscsi.errors import DeviceBusyError, DeviceError
 from vhost_pvscsi.medium import Medium
@@ -75,8 +76,11 @@ class Forwarded:
         device: HostDevice,
         faults: tuple[Rule, ...],
         memory: UnitMemory | None = None,
+        passed: int | None = None,
     ) -> None:
         """Open the device, and make its unit; `memory` is for reservations that we keep.
+
+        `passed` is a descriptor of it that came by the control socket; it is duplicated.
 
         Raises:
             ConfigurationError: it cannot be forwarded.
@@ -88,7 +92,7 @@ class Forwarded:
         self.first = device
         self.device = device  #: as it is, or was when it went
         self.lost = False  #: it has gone
-        self._open = self._open_node(device)
+        self._open = self._open_node(device, passed)
         self.unit = ForwardedUnit(
             spec.pdev,
             self._open.handle,
@@ -183,14 +187,15 @@ class Forwarded:
         if farewell is not None and ask is not None and ask(*farewell).status is not Status.GOOD:
             log.warning("%s: a registration of this host stays there", self.device.name)
 
-    def _open_node(self, device: HostDevice) -> _Open:
+    def _open_node(self, device: HostDevice, passed: int | None = None) -> _Open:
         if not device.nodes.sg:
             raise DeviceError(
                 f"{device.name}: the device has no SG node",
                 hint="modprobe sg on the host makes them",
             )
         name = self._spec.device
-        passed = int(name.value) if name is not None and name.by is By.DESCRIPTOR else None
+        if name is not None and name.by is By.DESCRIPTOR:
+            passed = number_of(name, passed)
         node = open_sg(Path(device.nodes.sg), lock=self._spec.options.lock, passed=passed)
         with contextlib.ExitStack() as undo:
             undo.enter_context(node)

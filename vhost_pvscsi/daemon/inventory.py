@@ -245,8 +245,12 @@ class Inventory:
                 host.listener.close()
             log.info("virtual host %d is gone", number)
 
-    async def attach_lun(self, spec: LunSpec, device: HostDevice | None = None) -> None:
+    async def attach_lun(
+        self, spec: LunSpec, device: HostDevice | None = None, *, passed: int | None = None
+    ) -> None:
         """Attach a LUN, while guests run; `device` is what its PDEV means now, if that is known.
+
+        `passed` is a descriptor of it where its PDEV is fd:NAME; it stays the caller's.
 
         Raises:
             ConfigurationError: the address is taken or its host unknown, or PDEV cannot be used.
@@ -257,8 +261,8 @@ class Inventory:
             adapter = self.host(spec.address.host).adapter
             adapter.table.check_free(spec.address)
             if spec.device is not None and device is None:
-                device = await asyncio.to_thread(locate, spec.device)
-            unit = self._units.make(spec, device)
+                device = await asyncio.to_thread(locate, spec.device, passed)
+            unit = self._units.make(spec, device, passed)
             if isinstance(unit, TakesMedia) and not any(self._peers(unit)):
                 unit.watch_media(partial(self._medium_moved, unit))
             try:

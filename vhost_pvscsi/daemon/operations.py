@@ -97,14 +97,16 @@ class Operations:
         async with self._roster.changing, self._roster.host_change(number, None):
             await self._changes.detach_host(number, force=force, patience=patience)
 
-    async def attach(self, address: Address, pdev: str, *, transient: bool) -> None:
-        """Attach a LUN; raises as `Inventory.attach_lun`."""
+    async def attach(
+        self, address: Address, pdev: str, *, transient: bool, passed: int | None = None
+    ) -> None:
+        """Attach a LUN; raises as `Inventory.attach_lun`. `passed` is a descriptor of fd:NAME."""
         lun = self._roster.plan_lun(address, pdev)
         async with (
             self._roster.changing,
             self._roster.lun_change(address, lun, transient=transient),
         ):
-            await self._changes.attach_lun(lun)
+            await self._changes.attach_lun(lun, passed=passed)
         self._follower.wake()
 
     async def detach(self, address: Address, *, force: bool, patience: float) -> None:

@@ -107,10 +107,13 @@ class Units:
         self._backed: list[BackedDisk] = []
         self._forwarded: list[Forwarded] = []
 
-    def make(self, spec: LunSpec, device: HostDevice | None = None) -> AttachableUnit:
+    def make(
+        self, spec: LunSpec, device: HostDevice | None = None, passed: int | None = None
+    ) -> AttachableUnit:
         """Make the unit of a LUN, or find the one that it shares.
 
-        `device` is what its PDEV means, if that is a SCSI device of the host.
+        `device` is what its PDEV means, if that is a SCSI device of the host; `passed` is a
+        descriptor of it, if it came by the control socket.
 
         Raises:
             ConfigurationError: the options do not fit what is there.
@@ -125,7 +128,7 @@ class Units:
             if device is None:
                 unit = self._make_unit(spec, undo)
             else:
-                unit = self._forward(spec, device, undo)
+                unit = self._forward(spec, device, passed, undo)
             self._known[key] = _Known(spec, unit, undo.pop_all())
         return unit
 
@@ -136,12 +139,16 @@ class Units:
         return f"device:{first.address}:{first.incarnation}"
 
     def _forward(
-        self, spec: LunSpec, device: HostDevice, held: contextlib.ExitStack
+        self,
+        spec: LunSpec,
+        device: HostDevice,
+        passed: int | None,
+        held: contextlib.ExitStack,
     ) -> AttachableUnit:
         memory = None
         if spec.options.keeps_apart:
             memory = self._memory(identity_of(device.steady_name).naa, held)
-        forwarded = Forwarded(self._engine, spec, device, _fault_rules(spec), memory)
+        forwarded = Forwarded(self._engine, spec, device, _fault_rules(spec), memory, passed)
         held.callback(forwarded.close)
         self._forwarded.append(forwarded)
         held.callback(self._forwarded.remove, forwarded)

@@ -137,6 +137,18 @@ def with_medium(text: str, path: Path | None) -> str:
     return join_commas((f"{prefix}{colon}{path or ''}", *words))
 
 
+def sent_descriptor(text: str) -> str | None:
+    """Return NAME if PDEV of `PDEV[,option...]` is fd:NAME, which getfd has named; else None.
+
+    Raises:
+        ConfigurationError: it begins as a name of a device and is none.
+    """
+    name = match_name(split_commas(text)[0])
+    if name is None or name.by is not By.DESCRIPTOR or name.value.isdecimal():
+        return None
+    return name.value
+
+
 @dataclass(frozen=True, slots=True)
 class _Source:
     """What PDEV itself says."""

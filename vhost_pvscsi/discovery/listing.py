@@ -37,13 +37,15 @@ def with_usage(devices: Sequence[HostDevice], *, processes: bool = True) -> list
     return [replace(device, usage=uses.of(device)) for device in devices]
 
 
-def locate(name: DeviceName) -> HostDevice:
+def locate(name: DeviceName, passed: int | None = None) -> HostDevice:
     """Find the device that a name means. Its node is not opened.
+
+    `passed` is the descriptor of fd:NAME.
 
     Raises:
         DeviceError: there is none, there are several, or it is no SCSI device.
     """
-    address = _address(name)
+    address = _address(name, passed)
     if address is not None:
         facts = sysfs.scsi_device(address)
         if facts is not None:
@@ -51,13 +53,31 @@ def locate(name: DeviceName) -> HostDevice:
     return find(name, scsi_devices())
 
 
-def _address(name: DeviceName) -> str | None:
+def number_of(name: DeviceName, passed: int | None) -> int:
+    """Return the descriptor that is meant by fd:N, or by fd:NAME where that has been sent now.
+
+    Raises:
+        DeviceError: nobody has sent it.
+    """
+    if name.value.isdecimal():
+        return int(name.value)
+    if passed is None:
+        raise DeviceError(
+            f"{name}: no descriptor of that name is there, or not any more",
+            hint="getfd of the control socket, then scsi-attach; or scsi-attach --pass",
+        )
+    return passed
+
+
+def _address(name: DeviceName, passed: int | None) -> str | None:
     """Find where it is, if that can be told without looking at all devices."""
     if name.by is By.ADDRESS:
         return name.value
     if name.by not in {By.NODE, By.DESCRIPTOR}:
         return None
-    node = name.value if name.by is By.NODE else f"/proc/self/fd/{name.value}"
+    node = name.value
+    if name.by is By.DESCRIPTOR:
+        node = f"/proc/self/fd/{number_of(name, passed)}"
     try:
         address = sysfs.node_of(node)
     except OSError:
@@ -66,6 +86,6 @@ def _address(name: DeviceName) -> str | None:
     if address is None:
         hint = "partitions, files and other block devices are emulated: leave out forward=on"
         if name.by is By.DESCRIPTOR:
-            hint = "fd:N is an SG node, open for reading and writing when the daemon begins"
+            hint = "what is passed in is an SG node, open for reading and writing"
         raise DeviceError(f"{name}: is no node of a SCSI device", hint=hint)
     return address

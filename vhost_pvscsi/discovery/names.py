@@ -6,6 +6,7 @@ import enum
 import re
 from dataclasses import dataclass
 
+from vhost_pvscsi.control.parameter import DESCRIPTOR_NAME
 from vhost_pvscsi.errors import ConfigurationError
 from vhost_pvscsi.identity import HostAddress
 
@@ -20,7 +21,7 @@ _FORWARDED = re.compile(
 )
 
 #: All forms, for messages.
-FORMS = "h:c:t:l, a node below /dev, wwn:NAA, serial:TEXT, or fd:N"
+FORMS = "h:c:t:l, a node below /dev, wwn:NAA, serial:TEXT, fd:N or fd:NAME"
 
 
 class By(enum.Enum):
@@ -30,7 +31,7 @@ class By(enum.Enum):
     WWN = "wwn"
     SERIAL = "serial"
     NODE = "node"
-    DESCRIPTOR = "fd"  #: its SG node, opened by who started us
+    DESCRIPTOR = "fd"  #: its SG node, opened by who started us, or who sent it
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class DeviceName:
     """A name of a device."""
 
     by: By
-    value: str  #: h:c:t:l, hexadecimal digits, a serial number, a path, or a number
+    value: str  #: h:c:t:l, hexadecimal digits, a serial number, a path, a number, or getfd's name
 
     def __str__(self) -> str:
         if self.by in {By.WWN, By.SERIAL, By.DESCRIPTOR}:
@@ -62,12 +63,7 @@ def match_name(text: str) -> DeviceName | None:
             raise ConfigurationError(f"PDEV {text!r} names nothing", hint="serial:TEXT")
         return DeviceName(By.SERIAL, rest.strip())
     if colon and prefix == By.DESCRIPTOR.value:
-        if not re.fullmatch(r"[0-9]{1,6}", rest, re.ASCII):
-            raise ConfigurationError(
-                f"PDEV {text!r}: {rest!r} is no descriptor",
-                hint="fd:N, a number, of an SG node that was opened before the daemon began",
-            )
-        return DeviceName(By.DESCRIPTOR, str(int(rest)))
+        return _descriptor(text, rest)
     if colon and prefix == By.WWN.value:
         digits = hex_name(rest)
         if not digits:
@@ -77,3 +73,15 @@ def match_name(text: str) -> DeviceName | None:
             )
         return DeviceName(By.WWN, digits)
     return None
+
+
+def _descriptor(text: str, rest: str) -> DeviceName:
+    if re.fullmatch(r"[0-9]{1,6}", rest, re.ASCII):
+        return DeviceName(By.DESCRIPTOR, str(int(rest)))
+    if DESCRIPTOR_NAME.fullmatch(rest):
+        return DeviceName(By.DESCRIPTOR, rest)
+    raise ConfigurationError(
+        f"PDEV {text!r}: {rest!r} is no descriptor",
+        hint="fd:N, a number, of an SG node that was opened before the daemon began; or fd:NAME"
+        " that getfd has given one",
+    )

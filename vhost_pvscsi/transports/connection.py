@@ -22,17 +22,16 @@ from vhost_pvscsi.wire.vhost_user import (
 )
 
 from .descriptors import FdSet
+from .rights import receive, wait
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
 #: No message that we take is longer. A full SET_MEM_TABLE has 264 bytes.
 MAX_PAYLOAD = 4096
 
 #: No message that we take carries more.
 MAX_DESCRIPTORS = MAX_TABLE_REGIONS
-
-_INT_SIZE = array.array("i").itemsize
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,6 @@ class Connection:
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         self._socket = sock
-        self._loop = asyncio.get_running_loop()
 
     async def receive(self) -> Frame | None:
         """Wait for a message; None when the front-end has closed the socket between two.
@@ -91,7 +89,8 @@ class Connection:
             try:
                 sent = self._socket.sendmsg([rest], ancillary)
             except (BlockingIOError, InterruptedError):
-                await self._wait(self._loop.add_writer, self._loop.remove_writer)
+                loop = asyncio.get_running_loop()
+                await wait(self._socket, loop.add_writer, loop.remove_writer)
                 continue
             rest = rest[sent:]
             rights = array.array("i")
@@ -132,47 +131,15 @@ class Connection:
         return data
 
     async def _receive_some(self, size: int, fds: FdSet, *, begun: bool) -> bytes:
-        while True:
-            try:
-                data, ancillary, flags, _ = self._socket.recvmsg(
-                    size, socket.CMSG_SPACE(MAX_DESCRIPTORS * _INT_SIZE), socket.MSG_CMSG_CLOEXEC
-                )
-                break
-            except (BlockingIOError, InterruptedError):
-                await self._wait(self._loop.add_reader, self._loop.remove_reader)
-            except ConnectionResetError:
-                return b""  # the front-end closed with answers of ours unread: it left
-        came = _descriptors(ancillary)
-        fds.add(came)
-        if flags & socket.MSG_CTRUNC:
+        came = await receive(self._socket, size, MAX_DESCRIPTORS)
+        fds.add(came.descriptors)
+        if came.lost:
             raise ProtocolError(
                 f"descriptors were lost: more than {MAX_DESCRIPTORS} came with one message,"
                 " or this process can have no more"
             )
-        if came and begun:
+        if came.descriptors and begun:
             raise ProtocolError(
                 "descriptors came in the middle of a message, not with its first byte"
             )
-        return data
-
-    async def _wait(self, add: Callable[..., None], remove: Callable[[int], bool]) -> None:
-        ready: asyncio.Future[None] = self._loop.create_future()
-        descriptor = self._socket.fileno()
-        add(descriptor, _wake, ready)
-        try:
-            await ready
-        finally:
-            remove(descriptor)
-
-
-def _wake(ready: asyncio.Future[None]) -> None:
-    if not ready.done():
-        ready.set_result(None)
-
-
-def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
-    found = array.array("i")
-    for level, kind, data in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            found.frombytes(data[: len(data) - len(data) % _INT_SIZE])
-    return found.tolist()
+        return came.data

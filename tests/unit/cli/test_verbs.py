@@ -196,6 +196,30 @@ def test_a_fault_file_too(control: ControlThread) -> None:
                 "hint: make it a multiple of 512",
             ],
         ),
+        (
+            "scsi-attach --pass ram:1M 0:0:0:0",
+            2,
+            [
+                "error: ram:1M: --pass is for SCSI devices of the host",
+                "hint: h:c:t:l, /dev/sgN, wwn:NAA, serial:TEXT; the daemon opens files by itself",
+            ],
+        ),
+        (
+            "scsi-attach --pass fd:0,ro 0:0:0:0",
+            1,
+            [
+                "error: fd:0: is no node of a SCSI device",
+                "hint: what is passed in is an SG node, open for reading and writing",
+            ],
+        ),
+        (
+            "scsi-attach fd:tape 0:0:0:0",
+            1,
+            [
+                "error: File descriptor named 'tape' not found",
+                "hint: getfd names one, for the connection that it came by",
+            ],
+        ),
     ],
 )
 def test_mistakes_are_told_with_what_would_be_right(

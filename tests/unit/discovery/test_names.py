@@ -21,6 +21,7 @@ from vhost_pvscsi.errors import ConfigurationError
         ("/dev/sch1", By.NODE, "/dev/sch1"),
         ("/dev/sr0", By.NODE, "/dev/sr0"),
         ("fd:7", By.DESCRIPTOR, "7"),
+        ("fd:tape", By.DESCRIPTOR, "tape"),
     ],
 )
 def test_names_of_scsi_devices_are_forwarded(text, by, value):
@@ -57,7 +58,8 @@ def test_a_cd_can_be_behind_an_emulated_disk():
     [
         ("wwn:12", "'12' is no WWN", "16 or 32 hexadecimal digits"),
         ("serial: ", "names nothing", "serial:TEXT"),
-        ("fd:tape", "'tape' is no descriptor", "fd:N"),
+        ("fd:7a", "'7a' is no descriptor", "fd:N"),
+        ("fd:", "'' is no descriptor", "fd:NAME"),
         ("1:0:0:0,forward=off", "forward=off is for block devices", "/dev/disk/by-id"),
         ("ram:1M,forward=on", "option 'forward' does not apply", "devices of the host"),
         ("disk.img,on-loss=remove", "option 'on-loss' does not apply", "are forwarded"),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vhost_pvscsi.control.commands import COMMANDS
 from vhost_pvscsi.control.schema import describe
+from vhost_pvscsi.devices.pdev import sent_descriptor
 from vhost_pvscsi.engine import LATENCY_BOUNDS
 from vhost_pvscsi.munge.table import REGISTRY
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from vhost_pvscsi.identity import Address
 
+    from .descriptors import ClientDescriptors
     from .operator import LunStatistics, LunStatus, Operator
     from .session import Call
 
@@ -27,15 +29,20 @@ if TYPE_CHECKING:
 
 #: By name of command; each takes the operator, and the arguments by name.
 HANDLERS: dict[str, Handler] = {**changers.HANDLERS}
+#: Of them those that take the client's descriptors, too.
+_WITH_DESCRIPTORS: set[str] = set()
 
 
-async def carry_out(operator: Operator, call: Call) -> object:
+async def carry_out(operator: Operator, call: Call, descriptors: ClientDescriptors) -> object:
     """Do what a client asked; what it is told, as JSON.
 
     Raises:
         VhostPvscsiError: it cannot be done.
     """
-    return await HANDLERS[call.command.name](operator, **call.arguments)
+    name, arguments = call.command.name, call.arguments
+    if name in _WITH_DESCRIPTORS:
+        return await HANDLERS[name](operator, descriptors=descriptors, **arguments)
+    return await HANDLERS[name](operator, **arguments)
 
 
 def version() -> dict[str, object]:
@@ -49,9 +56,11 @@ def version() -> dict[str, object]:
     }
 
 
-def _carries_out(name: str) -> Callable[[Handler], Handler]:
+def _carries_out(name: str, *, descriptors: bool = False) -> Callable[[Handler], Handler]:
     def enter(handler: Handler) -> Handler:
         HANDLERS[name] = handler
+        if descriptors:
+            _WITH_DESCRIPTORS.add(name)
         return handler
 
     return enter
@@ -90,11 +99,34 @@ async def _query_hosts(operator: Operator) -> list[dict[str, Any]]:
     ]
 
 
-@_carries_out("scsi-attach")
-async def _scsi_attach(
-    operator: Operator, pdev: str, vdev: Address, transient: bool
+@_carries_out("getfd", descriptors=True)
+async def _getfd(
+    _operator: Operator, fdname: str, descriptors: ClientDescriptors
 ) -> dict[str, Any]:
-    await operator.attach(vdev, pdev, transient=transient)
+    descriptors.name(fdname)
+    return {}
+
+
+@_carries_out("closefd", descriptors=True)
+async def _closefd(
+    _operator: Operator, fdname: str, descriptors: ClientDescriptors
+) -> dict[str, Any]:
+    descriptors.take(fdname).close()
+    return {}
+
+
+@_carries_out("scsi-attach", descriptors=True)
+async def _scsi_attach(
+    operator: Operator, pdev: str, vdev: Address, transient: bool, descriptors: ClientDescriptors
+) -> dict[str, Any]:
+    name = sent_descriptor(pdev)
+    if name is None:
+        await operator.attach(vdev, pdev, transient=transient)
+        return {}
+    # It has gone from here whatever becomes of it, as QEMU has it.
+    with descriptors.take(name) as taken:
+        [number] = taken.peek()
+        await operator.attach(vdev, pdev, transient=True, passed=number)
     return {}
 
 

@@ -10,12 +10,15 @@ import asyncio
 import contextlib
 import json
 import logging
+import socket
 from typing import TYPE_CHECKING, Any, Self
 
 from vhost_pvscsi.daemon.sockets import Listener, SocketSpec
 from vhost_pvscsi.errors import VhostPvscsiError
+from vhost_pvscsi.transports.rights import receive
 
 from .access import Peer
+from .descriptors import MAX_AT_A_TIME, ClientDescriptors
 from .handlers import carry_out, version
 from .session import RefusedError, Session
 from .stream import Malformed, Overlong, Stream
@@ -47,25 +50,32 @@ class Client:
     def __init__(
         self,
         name: str,
-        reader: asyncio.StreamReader,
+        sock: socket.socket,
         writer: asyncio.StreamWriter,
         session: Session,
     ) -> None:
+        """Read from `sock`, the writer's own duplicated: asyncio's streams drop descriptors."""
         self.name = name
         self.session = session
         self.busy = False  #: a command is being carried out
         self.ending = False  #: no other shall be
-        self._reader = reader
         self._writer = writer
+        self._socket = sock
+        self._descriptors = ClientDescriptors()
         self._answering = 0  #: bytes of the answer that is being sent
         writer.transport.set_write_buffer_limits(high=MAX_UNREAD)
 
     async def run(self, operator: Operator) -> None:
         """Serve it until it leaves, or is let go."""
+        # A transport begins to read when its protocol has been told of it; in Python 3.11.2 even
+        # if it was paused then. This step comes before the loop looks at the socket.
+        transport = self._writer.transport
+        assert isinstance(transport, asyncio.Transport)
+        transport.pause_reading()
         stream = Stream()
         try:
             await self._answer({"QMP": {"version": version(), "capabilities": []}})
-            while not self.ending and (data := await self._reader.read(_CHUNK)):
+            while not self.ending and (data := await self._read()):
                 for item in stream.feed(data):
                     # One that always has the next command ready lets others have their turn.
                     await asyncio.sleep(0)
@@ -97,6 +107,14 @@ class Client:
         """Let a client go that does not read."""
         log.warning("%s: does not read what it is told: let go", self.name)
         self._writer.transport.abort()
+        # The duplicate is the same connection.
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    async def _read(self) -> bytes:
+        received = await receive(self._socket, _CHUNK, MAX_AT_A_TIME)
+        self._descriptors.take_in(received)
+        return received.data
 
     async def _answer(self, message: dict[str, Any]) -> None:
         line = _line(message)
@@ -120,7 +138,7 @@ class Client:
                 if not call.command.query:
                     asked = json.dumps(item.get("arguments", {}))[:_LOGGED]
                     log.info("%s: %s %s", self.name, call.command.name, asked)
-                value = await carry_out(operator, call)
+                value = await carry_out(operator, call, self._descriptors)
         except VhostPvscsiError as error:
             return {**answer, "error": _error(error)}
         except Exception:
@@ -130,6 +148,8 @@ class Client:
 
     async def _close(self) -> None:
         """Send what waits to be read, as far as it is, and close."""
+        self._descriptors.close()
+        self._socket.close()
         self._writer.close()
         try:
             async with asyncio.timeout(END_DEADLINE):
@@ -180,7 +200,7 @@ class ControlServer:
     ) -> None:
         await self._undo.aclose()
 
-    def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _take(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         name = f"{self._spec}: a client"
         try:
             peer = Peer.of(writer.get_extra_info("socket"))
@@ -191,13 +211,15 @@ class ControlServer:
                 refused = f"more than {MAX_CLIENTS} clients"
             else:
                 refused = ""
+                sock = writer.get_extra_info("socket").dup()
+                sock.setblocking(False)
         except OSError as error:
             refused = str(error)
         if refused:
             log.warning("%s: refused: %s", name, refused)
             writer.close()
             return
-        client = Client(name, reader, writer, Session(read_only=self._spec.read_only))
+        client = Client(name, sock, writer, Session(read_only=self._spec.read_only))
         task = asyncio.create_task(client.run(self._operator))
         self._clients[client] = task
         task.add_done_callback(lambda _: self._clients.pop(client, None))

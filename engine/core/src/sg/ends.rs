@@ -35,12 +35,20 @@ const DRIVER_TIMEOUT: u16 = 0x06;
 const STATUSES: [u8; 8] =
     [GOOD, CHECK_CONDITION, CONDITION_MET, 0x08, RESERVATION_CONFLICT, TASK_SET_FULL, 0x30, 0x40];
 
+/// How many bytes have been moved. A residual that is negative, or more than there was room for, is
+/// of a device that had more to give, or would have taken more: iSCSI says so (RFC 7143 11.4.5.2),
+/// and Linux's initiator passes it on as it is. What there was room for has been moved then.
+fn moved(header: &Header) -> u32 {
+    u32::try_from(header.resid)
+        .ok()
+        .and_then(|left| header.dxfer_len.checked_sub(left))
+        .unwrap_or(header.dxfer_len)
+}
+
 /// The outcome of a command that was asked to move `length` bytes.
 #[must_use]
 pub fn outcome(header: &Header, sense: &[u8]) -> Outcome {
-    // A negative residual is of a device that had more to say than there was room for.
-    let left = u32::try_from(header.resid).unwrap_or(0).min(header.dxfer_len);
-    let moved = u64::from(header.dxfer_len - left);
+    let moved = u64::from(moved(header));
     let status = header.status & 0x7e;
     let sense = &sense[..usize::from(header.sb_len_wr).min(sense.len())];
     if status == GOOD {
@@ -86,8 +94,17 @@ mod tests {
     fn a_short_transfer_has_its_residual() {
         assert_eq!(outcome(&ended(0, 0, 0), &[]).transferred, 4096);
         assert_eq!(outcome(&ended(0, 0, 1000), &[]).transferred, 3096);
-        assert_eq!(outcome(&ended(0, 0, 5000), &[]).transferred, 0);
-        assert_eq!(outcome(&ended(0, 0, -5), &[]).transferred, 4096);
+        assert_eq!(outcome(&ended(0, 0, 4096), &[]).transferred, 0);
+    }
+
+    #[test]
+    fn a_residual_of_more_than_the_transfer_is_an_overflow() {
+        for resid in [4097, 5000, i32::MAX, -5, i32::MIN] {
+            assert_eq!(outcome(&ended(0, 0, resid), &[]).transferred, 4096, "{resid}");
+            assert_eq!(outcome(&ended(2, 0, resid), &[]).transferred, 4096, "{resid}");
+        }
+        let no_data = Header { dxfer_len: 0, ..ended(0, 0, 512) };
+        assert_eq!(outcome(&no_data, &[]).transferred, 0);
     }
 
     #[test]

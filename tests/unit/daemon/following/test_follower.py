@@ -83,8 +83,11 @@ class Shelf:
     def unit_at(self, address: Address) -> Any:
         return self.at[address].unit
 
-    async def attach_lun(self, spec: LunSpec, device: HostDevice | None = None) -> None:
+    async def attach_lun(
+        self, spec: LunSpec, device: HostDevice | None = None, *, passed: int | None = None
+    ) -> None:
         assert spec.device is not None
+        assert passed is None
         device = device or find(spec.device, self.there)
         shared = next((one for one in self.forwarded() if one.device == device), None)
         self.at[spec.address] = shared or One(device)

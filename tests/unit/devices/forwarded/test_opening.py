@@ -82,3 +82,5 @@ def test_a_descriptor_that_was_passed_in_has_to_be_an_sg_nodes():
             locate(DeviceName(By.DESCRIPTOR, str(null.fileno())))
     with pytest.raises(DeviceError, match="there is no such SCSI device on this host"):
         locate(DeviceName(By.DESCRIPTOR, "99999"))
+    with pytest.raises(DeviceError, match="fd:tape: no descriptor of that name is there"):
+        locate(DeviceName(By.DESCRIPTOR, "tape"))

@@ -1,0 +1,64 @@
+"""`scsi-attach --pass`: the verb opens the device, and sends it to a daemon that could not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vhost_pvscsi.devices.forwarded.opening import open_sg
+from vhost_pvscsi.devices.pdev import join_commas, parse_pdev, split_commas
+from vhost_pvscsi.discovery.listing import locate
+from vhost_pvscsi.discovery.names import By
+from vhost_pvscsi.errors import ConfigurationError, DeviceError
+from vhost_pvscsi.identity import Address
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .client import Client
+
+#: Types of which SG itself keeps others out; of disks the daemon does, by their block nodes.
+_KEPT_BY_SG = frozenset({"tape", "changer"})
+
+
+def pass_option() -> click.Option:
+    """Make the option that asks for it."""
+    return click.Option(
+        ["--pass", "passes"],
+        is_flag=True,
+        help="Open the SCSI device here and send it to the daemon, which need not be able to.",
+    )
+
+
+async def attach(client: Client, arguments: Mapping[str, Any]) -> Any:
+    """Have `scsi-attach` carried out with these arguments, its device as a descriptor.
+
+    Raises:
+        ConfigurationError: PDEV is no SCSI device.
+        DeviceError: there is no such device, or it cannot be opened.
+        DeviceBusyError: somebody else has it.
+        ControlError: the daemon refused it, or went away.
+    """
+    pdev, *options = split_commas(arguments["pdev"])
+    spec = parse_pdev(Address(0, 0, 0, 0), arguments["pdev"])
+    if spec.device is None:
+        raise ConfigurationError(
+            f"{pdev}: --pass is for SCSI devices of the host",
+            hint="h:c:t:l, /dev/sgN, wwn:NAA, serial:TEXT; the daemon opens files by itself",
+        )
+    device = locate(spec.device)
+    if not device.nodes.sg:
+        raise DeviceError(
+            f"{device.name}: the device has no SG node", hint="modprobe sg on the host makes them"
+        )
+    ours = int(spec.device.value) if spec.device.by is By.DESCRIPTOR else None
+    node = Path(device.nodes.sg)
+    with open_sg(
+        node, lock=spec.options.lock and device.type in _KEPT_BY_SG, passed=ours
+    ) as opened:
+        client.send_descriptor(opened.fd)
+        await client.execute("getfd", {"fdname": node.name})
+        named = join_commas((f"fd:{node.name}", *options))
+        return await client.execute("scsi-attach", {**arguments, "pdev": named})
