@@ -125,6 +125,10 @@ async def put_in(tape: TapeState, cartridge: Cartridge) -> None:
 
 
 async def reset(tape: TapeState) -> None:
-    """End all preventions; an ejected medium is not loaded by a reset, and none is moved."""
+    """End all preventions, and a VERIFY that goes on behind its answer.
+
+    An ejected medium is not loaded by a reset, and none is moved.
+    """
+    await asyncio.to_thread(tape.medium.end_behind)
     async with tape.removal.changing:
         tape.removal.preventing.clear()

@@ -57,6 +57,8 @@ class EmulatedTape(PrimaryUnit[TapeState]):
         rules = Faults(state.gates, lambda: _NO_BLOCKS, None, faults, known)
         super().__init__(spec.pdev, state, HANDLERS, executor, medium, rules)
         self._spec = spec
+        #: What lies before the drive until `begin` puts it in.
+        self.first: Cartridge | None = None
         #: What puts cartridges in and takes them out; None: people may.
         self.handled_by: str | None = None
 
@@ -99,14 +101,19 @@ class EmulatedTape(PrimaryUnit[TapeState]):
         options = replace(self._spec.options, read_only=read_only, create=False)
         return replace(self._spec, pdev=f"tape:{path}", path=path, options=options)
 
-    def begin_with(self, cartridge: Cartridge) -> None:
+    def begin(self) -> None:
         """Put in what is there from the beginning, before anybody can reach the unit.
+
+        On a thread that may wait: an image without its index is read from end to end. A second time
+        nothing is done.
 
         Raises as `Cartridge.put_into`.
         """
-        state = self._state
+        state, cartridge = self._state, self.first
+        if cartridge is None:
+            return
         cartridge.put_into(state.medium)
-        state.cartridge = cartridge
+        state.cartridge, self.first = cartridge, None
         state.set_medium()
         state.begin_load()
         state.stopped = state.removal.ejected = False
@@ -184,11 +191,22 @@ class EmulatedTape(PrimaryUnit[TapeState]):
             hint="the daemon's log says why",
         )
 
+    def end(self) -> None:
+        """Make what was written stable, on a thread that may wait; `close` comes next.
+
+        Raises:
+            OSError: the host refused.
+        """
+        self._state.medium.rest()
+        if self.loaded:
+            self._state.end_load()
+
     def close(self) -> None:
         """Close what is in the drive; nobody reaches the unit any more, and it was made stable."""
-        if self._state.cartridge is not None:
-            self._state.cartridge.close()
-            self._state.cartridge = None
+        for cartridge in (self._state.cartridge, self.first):
+            if cartridge is not None:
+                cartridge.close()
+        self._state.cartridge = self.first = None
 
     async def reset(self) -> None:
         """Do a logical unit reset (SAM-5 6.3.3); the tape stays where it is.
