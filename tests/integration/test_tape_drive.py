@@ -120,6 +120,42 @@ def test_verify_compares_what_is_sent(make_daemon: MakeDaemon, folder: Path) -> 
         assert tape.position() == 2
 
 
+def volume_statistics(tape: Tape) -> dict[int, bytes]:
+    """The parameters of log page 17h."""
+    data, found, at = tape.check(bytes.fromhex("4d005700000000ffff00"), data_in=1000).data, {}, 4
+    end = 4 + int.from_bytes(data[2:4], "big")
+    while at < end:
+        code, _, length = struct.unpack_from(">HBB", data, at)
+        found[code] = data[at + 4 : at + 4 + length]
+        at += 4 + length
+    return found
+
+
+def test_a_volume_counts_blocks_and_the_bytes_that_are_left_of_them(
+    make_daemon: MakeDaemon, folder: Path
+) -> None:
+    pdev = f"tape:{folder}/t.tap,create,compression=on,capacity=100M"
+    noise = random.Random(8).randbytes(1 << 20)
+    for times in (1, 2):
+        daemon = make_daemon([f"0:0:0:0={pdev}"])
+        with FrontEnd(daemon.socket) as guest:
+            guest.ready()
+            tape = Tape(guest)
+            for block in (bytes(4 << 20), noise, noise, noise):
+                tape.write(block)
+            told = volume_statistics(tape)
+            numbers = {code: int.from_bytes(value, "big") for code, value in told.items()}
+            assert (numbers[0x02], numbers[0x07]) == (4 * times, 0)
+            assert (numbers[0x0E], numbers[0x10]) == (3, 3 * times)
+            assert numbers[0x12] > 200, "7 MiB, of which 3 are left"
+            sizes = [struct.unpack(">BxHI", told[code]) for code in (0x202, 0x203, 0x204)]
+            assert sizes == [(7, 0, 104), (7, 0, 3), (7, 0, 101)]
+            memory = tape.attributes(0)
+            assert int.from_bytes(memory[0x220], "big") == 3 * times
+            assert int.from_bytes(memory[0x222], "big") == 3
+        daemon.stop()
+
+
 def tracer(pid: int) -> int:
     """The process that traces another one (proc(5))."""
     status = Path(f"/proc/{pid}/status").read_text()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from vhost_pvscsi.devices.primary.parameters import MOST_SENSE
 from vhost_pvscsi.devices.primary.state import Handler as PrimaryHandler
 from vhost_pvscsi.devices.primary.state import Progress, UnitState
 from vhost_pvscsi.medium import MAX_TAPE_BLOCK
-from vhost_pvscsi.scsi import mode, sense, sequential
+from vhost_pvscsi.scsi import mode, sense, sequential, tape_logs
 from vhost_pvscsi.scsi.sense import invalid_parameter
 from vhost_pvscsi.scsi.sequential import BlockDescriptor
 
@@ -107,7 +107,8 @@ class TapeState(UnitState):
         """Add what the cartridge went through since its load, on a thread that may wait."""
         assert self.cartridge is not None
         memory, now = self.cartridge.memory, self.medium.standing()
-        memory.history = memory.history.with_work(self.at_load, now)
+        alerts = tape_logs.alert_mask(self.alerts.raised(self.causes(now)))
+        memory.history = replace(memory.history.with_work(self.at_load, now), alerts=alerts)
         self.at_load = now
         memory.keep_if_possible()
 
