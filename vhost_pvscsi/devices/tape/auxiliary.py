@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,20 @@ _COUNTS = (
 )
 #: Drives that are remembered.
 _DRIVES = 4
+
+
+def check_barcode(barcode: str) -> str:
+    """Check what a cartridge is called: what both MAM and a volume tag of a changer can say.
+
+    Raises:
+        ConfigurationError: it is no barcode.
+    """
+    if not re.fullmatch(r"[!-~]{1,32}", barcode, re.ASCII):
+        raise ConfigurationError(
+            f"{barcode[:60]!r} is no barcode",
+            hint="1 to 32 ASCII characters without blanks, as VT0001L8",
+        )
+    return barcode
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +141,7 @@ class AuxiliaryMemory:
         Raises:
             ConfigurationError: it is no barcode.
         """
-        if not barcode.isascii() or not barcode.isprintable() or not 1 <= len(barcode) <= 32:
-            raise ConfigurationError(
-                f"{barcode!r} is no barcode", hint="1 to 32 ASCII characters, as VT0001L8"
-            )
-        self.attributes[Id.BARCODE] = ascii_text(Id.BARCODE, barcode, 32)
+        self.attributes[Id.BARCODE] = ascii_text(Id.BARCODE, check_barcode(barcode), 32)
 
     def keep(self) -> None:
         """Have it on stable storage, on a thread that may wait.

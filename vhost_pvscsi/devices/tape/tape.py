@@ -10,7 +10,7 @@ from vhost_pvscsi.devices.emulated.description import DiskGeometry
 from vhost_pvscsi.devices.faults.injector import Faults
 from vhost_pvscsi.devices.primary import modes, reserving
 from vhost_pvscsi.devices.primary.unit import PrimaryUnit
-from vhost_pvscsi.errors import ConfigurationError, DeviceBusyError, DeviceError
+from vhost_pvscsi.errors import ConfigurationError
 from vhost_pvscsi.scsi import opcodes, sense
 
 from . import loading
@@ -134,22 +134,19 @@ class EmulatedTape(PrimaryUnit[TapeState]):
         cartridge = await asyncio.to_thread(Cartridge.open, spec)
         state = self._state
         async with state.removal.changing:
-            could_be_used = self.loaded
             try:
-                before = await self._take_out(force=force)
+                before = await loading.take_out(state, self.name, force=force)
                 try:
                     await loading.put_in(state, cartridge)
                 except BaseException:
                     if before is not None:
-                        await loading.put_in(state, before)
-                        if could_be_used:
-                            await loading.make_ready_again(state)
+                        await loading.give_back(state, before)
                     raise
             except BaseException:
                 cartridge.close()
                 raise
             if before is not None:
-                before.close()
+                before.cartridge.close()
             await loading.make_ready(state)
 
     async def eject(self, *, force: bool) -> None:
@@ -162,9 +159,9 @@ class EmulatedTape(PrimaryUnit[TapeState]):
         """
         self._check_reachable()
         async with self._state.removal.changing:
-            taken = await self._take_out(force=force)
+            taken = await loading.take_out(self._state, self.name, force=force)
             if taken is not None:
-                taken.close()
+                taken.cartridge.close()
 
     def _check_reachable(self) -> None:
         if self.handled_by is not None:
@@ -172,24 +169,6 @@ class EmulatedTape(PrimaryUnit[TapeState]):
                 f"{self.name}: {self.handled_by} puts its cartridges in and takes them out",
                 hint="vhost-pvscsi changer move does it by hand",
             )
-
-    async def _take_out(self, *, force: bool) -> Cartridge | None:
-        state = self._state
-        refused = await loading.unload(state, force=force)
-        if refused.sense and state.removal.preventing and not force:
-            raise DeviceBusyError(
-                f"{self.name}: a guest prevents the removal of the medium",
-                hint="end what uses it there, or force it",
-            )
-        try:
-            if not refused.sense:
-                return await loading.take_out(state)
-        except OSError as error:
-            raise DeviceError(f"{self.name}: {error.strerror}") from error
-        raise DeviceError(
-            f"{self.name}: what was written could not be made stable; the medium stays",
-            hint="the daemon's log says why",
-        )
 
     def end(self) -> None:
         """Make what was written stable, on a thread that may wait; `close` comes next.
