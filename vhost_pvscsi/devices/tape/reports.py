@@ -52,5 +52,7 @@ async def report_density_support(tape: TapeState, request: Request, cdb: Cdb) ->
     if cdb["medium_type"]:
         return truncated(sequential.medium_types(), cdb)
     geometry = tape.geometry
-    data = sequential.density_support(writable=not geometry.read_only, megabytes=geometry.megabytes)
+    # WRTOK: of the drive, which writes it always; of the cartridge, with MEDIA.
+    writable = not (cdb["media"] and geometry.read_only)
+    data = sequential.density_support(writable=writable, megabytes=geometry.megabytes)
     return truncated(data, cdb)

@@ -152,6 +152,9 @@ async def test_a_protected_tape_has_protected_attributes(image):
         await one.connected()
         assert code_of((await write(one, attribute(0x806, BARCODE))).sense) == PROTECTED
         assert not image.with_name("a.tap.mam").exists()
+        # A drive writes its density, whatever this cartridge allows.
+        for media, flags in ((0, 0xA0), (1, 0x20)):
+            assert (await one.data(f"44 0{media} 00 00 00 00 00 ff ff 00"))[6] == flags
 
 
 async def test_pages_of_logs_are_those_of_a_tape(drive):
