@@ -230,6 +230,7 @@ def test_a_verify_goes_on_behind_its_answer_until_a_reset(
         assert ready.sense[15] == 0x80, "progress"
         told = tape.check(REQUEST_SENSE, data_in=18).data
         assert (told[2], told[12], told[13], told[15]) == (0, 0x00, 0x1C, 0x80)
+        assert volume_statistics(tape)[0x02] == (500).to_bytes(8, "big")
         # It has been answered: there is no task to be aborted.
         assert guest.tmf(ABORT_TASK_SET, 0, 0) == FUNCTION_COMPLETE
         assert tape.do(bytes(6)).sense_code == IN_PROGRESS

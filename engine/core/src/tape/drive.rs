@@ -103,6 +103,22 @@ impl Holding {
             Holding::Nothing(_) => None,
         }
     }
+
+    fn standing(&self) -> Standing {
+        match self {
+            Holding::Tape(tape) => {
+                let index = tape.image.index();
+                Standing {
+                    place: tape.place,
+                    file: index.marks_before(tape.place.object),
+                    end: index.end(),
+                    marks: index.marks(),
+                    carried: tape.carried,
+                }
+            }
+            Holding::Nothing(carried) => Standing { carried: *carried, ..Standing::default() },
+        }
+    }
 }
 
 /// A drive, and the tape in it.
@@ -113,6 +129,8 @@ pub struct Drive {
     /// How far a command is that goes on behind its answer.
     pub progress: Progress,
     holding: Mutex<Holding>,
+    /// How it stood when what goes on behind its answer began.
+    seen: Mutex<Standing>,
     /// What is in it may not be written. Changed where no command is on its way.
     read_only: AtomicBool,
     /// Commands that would have written a protected tape.
@@ -138,6 +156,7 @@ impl Drive {
             turn: Turn::default(),
             progress: Progress::default(),
             holding: Mutex::new(Holding::Nothing(Carried::default())),
+            seen: Mutex::default(),
             read_only: AtomicBool::new(false),
             protected: AtomicU64::new(0),
             resting: AtomicBool::new(false),
@@ -249,6 +268,7 @@ impl Drive {
         let mut holding = self.holding();
         let tape = holding.tape().filter(|tape| tape.deferred.is_none())?;
         tape.image.sync().ok()?;
+        *self.seen() = holding.standing();
         self.progress.begin();
         Some(Outcome::good(0))
     }
@@ -267,25 +287,22 @@ impl Drive {
         self.turn.give_back();
     }
 
-    /// How it stands; without a tape, at the beginning of nothing.
+    /// How it stands; without a tape, at the beginning of nothing. Of a tape on which something goes
+    /// on behind its answer, how it stood when that began: it may take hours.
     #[must_use]
     pub fn standing(&self) -> Standing {
-        let refused = self.protected.load(Ordering::Relaxed);
-        match &*self.holding() {
-            Holding::Tape(tape) => {
-                let index = tape.image.index();
-                Standing {
-                    place: tape.place,
-                    file: index.marks_before(tape.place.object),
-                    end: index.end(),
-                    marks: index.marks(),
-                    carried: Carried { refused, ..tape.carried },
-                }
-            }
-            Holding::Nothing(carried) => {
-                Standing { carried: Carried { refused, ..*carried }, ..Standing::default() }
-            }
-        }
+        let going_on = self.progress.now().is_some();
+        let mut at = match self.holding.try_lock() {
+            Ok(holding) => holding.standing(),
+            Err(_) if going_on => *self.seen(),
+            Err(_) => self.holding().standing(),
+        };
+        at.carried.refused = self.protected.load(Ordering::Relaxed);
+        at
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Standing> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What became of the image when it was opened.
