@@ -160,8 +160,10 @@ class Medium:
 
         And whether blocks are compressed, where that makes them less.
         """
-    def tape_progress(self) -> tuple[int, int] | None:
-        """Operation code and 65536ths of a command that goes on behind its answer; None: none."""
+    def tape_progress(self) -> int | None:
+        """65536ths of a VERIFY that goes on behind its answer; None: none does."""
+    def tape_end_behind(self) -> None:
+        """End a VERIFY that goes on behind its answer; waits until it has ended."""
     def tape_rest(self) -> None:
         """Make all that was written stable, keep the index, stand at the beginning.
 

@@ -246,9 +246,13 @@ class TapeMedium(Medium):
         """
         self.handle.tape_set(block_length, unbuffered, compress)
 
-    def progress(self) -> tuple[int, int] | None:
-        """Operation code of a command that goes on behind its answer, and 65536ths of it."""
+    def progress(self) -> int | None:
+        """65536ths of a VERIFY that goes on behind its answer; None: none does."""
         return self.handle.tape_progress()
+
+    def end_behind(self) -> None:
+        """End such a VERIFY, on a thread that may wait; the tape stands where it was."""
+        self.handle.tape_end_behind()
 
     def rest(self) -> None:
         """Make all stable, keep the index, stand at the beginning; on a thread that may wait.

@@ -1,4 +1,4 @@
-"""A tape at pvSCSI in a stock guest of emulated Xen: mt, tar, and what its ring cannot carry."""
+"""Tapes at pvSCSI in a stock guest of emulated Xen: mt, tar, mtx, what its ring cannot carry."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.harness.xen_daemon import PATIENCE, SMALL_TAPE, TAPE, TAPES
+from tests.harness.xen_daemon import (
+    CARTRIDGE,
+    CHANGER,
+    LIBRARY_DRIVE,
+    PATIENCE,
+    SMALL_TAPE,
+    TAPE,
+    TAPES,
+)
 
 if TYPE_CHECKING:
     from tests.harness.inner_guest import InnerGuest
@@ -18,7 +26,8 @@ pytestmark = [pytest.mark.guest, pytest.mark.xen]
 def tape(xen_guest: InnerGuest) -> InnerGuest:
     """The guest, with its drives' nodes."""
     found = xen_guest.console.check("modprobe st; modprobe sg; lsscsi")
-    assert found.count("VIRTUAL TAPE") == len(TAPES), found
+    assert found.count("VIRTUAL TAPE") == len(TAPES) + 1, found
+    assert "VIRTUAL CHANGER" in found
     return xen_guest
 
 
@@ -86,3 +95,21 @@ def test_a_volume_ends_and_tar_goes_on_with_the_next(tape: InnerGuest) -> None:
         f"mv big was; tar -M -xf {first} -f {second}; cmp big was",
         timeout=PATIENCE,
     )
+
+
+def test_a_tape_is_loaded_from_a_library_and_put_back(tape: InnerGuest) -> None:
+    drive = node(tape, LIBRARY_DRIVE)
+    mtx = "mtx -f /dev/" + tape.console.check(
+        f"ls /sys/bus/scsi/devices/*:0:{CHANGER}:0/scsi_generic"
+    )
+    mtx = mtx.strip()
+    lies_in_slot = f":VolumeTag={CARTRIDGE}"
+    said = tape.console.check(
+        f"set -e; {mtx} status; {mtx} load 1 0; cd /bin; tar -cf {drive} busybox;"
+        f"{mtx} unload 1 0; {mtx} load 1 0; tar -df {drive}; {mtx} status; {mtx} unload 1 0",
+        timeout=PATIENCE,
+    )
+    assert "1 Drives, 3 Slots ( 1 Import/Export )" in said
+    slot, loaded = f"Storage Element 1:Full {lies_in_slot}", f"VolumeTag = {CARTRIDGE}"
+    assert said.index(slot) < said.index("Data Transfer Element 0:Full") < said.index(loaded)
+    assert slot in tape.console.check(f"{mtx} status")

@@ -22,6 +22,7 @@ PREVENT, ALLOW = bytes((0x1E, 0, 0, 0, 1, 0)), bytes((0x1E, 0, 0, 0, 0, 0))
 INITIALIZE = bytes((0x07, *bytes(5)))
 
 FULL, EMPTY, NO_ELEMENT = (5, 0x3B, 0x0D), (5, 0x3B, 0x0E), (5, 0x21, 0x01)
+NOT_ACCESSIBLE = (5, 0x3B, 0x11)
 PREVENTED, LOAD_FAILED, NO_DRIVE = (5, 0x53, 0x02), (4, 0x53, 0x00), (5, 0x3B, 0x1A)
 ACCESSED, CHANGED, NOT_THERE = (6, 0x28, 0x01), (6, 0x28, 0x00), (2, 0x3A, 0x00)
 
@@ -46,6 +47,10 @@ def move(source: int, destination: int, *, pick: int = 0, invert: int = 0) -> by
 
 def exchange(source: int, first: int, second: int, *, turns: int = 0) -> bytes:
     return struct.pack(">BxHHHHBx", 0xA6, 0, source, first, second, turns)
+
+
+def open_close(element: int, action: int) -> bytes:
+    return struct.pack(">BxHBx", 0x1B, element, action)
 
 
 def position(element: int, *, pick: int = 0) -> bytes:

@@ -50,8 +50,9 @@ def verify(
     compare: bool = False,
     marks: bool = False,
     everything: bool = False,
+    immediate: bool = False,
 ) -> bytes:
-    flags = everything << 5 | marks << 3 | compare << 1 | fixed
+    flags = everything << 5 | marks << 3 | immediate << 2 | compare << 1 | fixed
     return bytes((0x13, flags)) + number.to_bytes(3, "big") + b"\0"
 
 

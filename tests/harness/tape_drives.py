@@ -24,6 +24,7 @@ class Drive(Asked):
         self.held = contextlib.ExitStack()
         spec = parse_lun(f"0:0:0:0={pdev}")
         self.tape = make_tape(spec, _NoRing(), lambda _naa, _held: memory, self.held, ())
+        self.tape.begin()
         super().__init__(self.tape)
 
     def __enter__(self):

@@ -23,6 +23,7 @@ PATIENCE = 300.0
 _DISK = "/run/disk.img"
 IMAGE, MEMORY, BAD, HANGING = 0, 1, 8, 9  #: Targets of LUNs, and what they are.
 TAPE, SMALL_TAPE = 10, 11
+CHANGER, LIBRARY_DRIVE = 12, 13
 BAD_BLOCK, SHORT_BLOCK, HUNG_BLOCK = 1000, 2000, 3000
 #: At both virtual hosts, of which the first is the Xen guest's.
 LUNS = {
@@ -36,6 +37,12 @@ LUNS = {
 TAPES = {
     f"0:0:{TAPE}:0": "tape:/run/t.tap,create",
     f"0:0:{SMALL_TAPE}:0": "tape:/run/small.tap,create,capacity=1M",
+}
+_FOLDER, CARTRIDGE = "/run/library", "A1L8"
+#: There too: a changer, and the drive that it loads.
+LIBRARY = {
+    f"0:0:{CHANGER}:0": f"changer:{_FOLDER},slots=2,drive=0:0:{LIBRARY_DRIVE}:0",
+    f"0:0:{LIBRARY_DRIVE}:0": "tape:",
 }
 
 
@@ -61,7 +68,10 @@ class OuterDaemon:
     def start(self) -> None:
         """Start it and wait until it listens."""
         sockets = " ".join(map(str, SOCKETS))
-        self._host.check(f"rm -f {sockets} {CONTROL}; truncate -s 64M {_DISK}")
+        self._host.check(
+            f"rm -f {sockets} {CONTROL}; truncate -s 64M {_DISK};"
+            f"mkdir -p {_FOLDER}; touch {_FOLDER}/{CARTRIDGE}.tap"
+        )
         command = [str(program()), "serve", "--control", str(CONTROL)]
         for host, socket in enumerate(SOCKETS):
             command += ["--socket-path", f"{host}={socket}"]

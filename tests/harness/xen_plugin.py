@@ -15,7 +15,7 @@ from . import emulated_xen, images, tgt
 from .inner_guest import InnerGuest, ports
 from .machine import Backend, MachineSpec
 from .nested import OuterHost
-from .xen_daemon import SOCKETS, TAPES, OuterDaemon
+from .xen_daemon import LIBRARY, SOCKETS, TAPES, OuterDaemon
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,7 +73,7 @@ def xen_backend(xen_host: OuterHost, library: tgt.Library) -> OuterDaemon:
     forwarded = {
         f"{guests[lun]}:0:{FORWARDED}:{lun}": f"{library.node(lun)},lock=off" for lun in tgt.LUNS
     }
-    daemon = OuterDaemon(xen_host, more={**TAPES, **forwarded})
+    daemon = OuterDaemon(xen_host, more={**TAPES, **LIBRARY, **forwarded})
     daemon.start()
     return daemon
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import disks
-from .xen_daemon import LUNS, PATIENCE, TAPES
+from .xen_daemon import LIBRARY, LUNS, PATIENCE, TAPES
 from .xen_plugin import FORWARDED
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ def wait_for_luns(guest: InnerGuest) -> None:
     for target in LUNS:
         until(guest, has_disk(target))
     # A driver that goes while one is still asked waits for the back-end's answer.
-    for place in (*(vdev.partition(":")[2] for vdev in TAPES), f"0:{FORWARDED}:*"):
+    places = (vdev.partition(":")[2] for vdev in (*TAPES, *LIBRARY))
+    for place in (*places, f"0:{FORWARDED}:*"):
         until(guest, f"ls /sys/bus/scsi/devices/*:{place}/scsi_generic/* >/dev/null 2>&1")
 
 

@@ -176,7 +176,9 @@ REFUSED = (
     (smc.read_status(smc.DRIVE, start=slot(1)), smc.NO_ELEMENT),
     (bytes((0xB5, *bytes(11))), (5, 0x20, 0)),  # REQUEST VOLUME ELEMENT ADDRESS
     (bytes((0xB6, *bytes(11))), (5, 0x20, 0)),  # SEND VOLUME TAG
-    (bytes((0x1B, 0, 0, 0, 0, 0)), (5, 0x20, 0)),  # OPEN/CLOSE IMPORT/EXPORT ELEMENT
+    (smc.open_close(slot(1), 0), smc.NO_ELEMENT),
+    (smc.open_close(portal(3), 0), smc.NO_ELEMENT),
+    (smc.open_close(portal(1), 2), (5, 0x24, 0)),
 )
 
 
@@ -197,6 +199,53 @@ def test_commands_that_move_nothing_are_good(rig: Rig) -> None:
         smc.position(drive(1), pick=1),
     ):
         rig.changer.check(cdb)
+
+
+def test_an_open_element_is_for_hands_alone(
+    make_daemon: MakeDaemon, library: Path, folder: Path
+) -> None:
+    pdev = f"changer:{library},share=on"
+    luns = [f"0:0:0:0={pdev}", "0:0:1:0=tape:", "0:0:2:0=tape:", f"1:0:0:0={pdev}"]
+    daemon = make_daemon(luns, "--control", str(folder / "control"), sockets=2)
+    verbs = Verbs(folder / "control")
+    one, two = (FrontEnd(socket) for socket in daemon.sockets)
+    with one, two:
+        two.ready()
+        changer, other = Rig(daemon, one).changer, Changer(two)
+        changer.move(slot(1), portal(1))
+
+        def accessible() -> list[bool]:
+            return [bool(one.flags & 0x08) for one in changer.elements(smc.PORTAL)]
+
+        # Closed it is already.
+        changer.check(smc.open_close(portal(1), 1))
+        other.check(smc.PREVENT)
+        assert changer.do(smc.open_close(portal(1), 0)).sense_code == smc.PREVENTED
+        other.check(smc.ALLOW)
+        for _ in range(2):
+            changer.check(smc.open_close(portal(1), 0))
+            assert accessible() == [False, True]
+        for cdb in (
+            smc.move(portal(1), slot(4)),
+            smc.move(slot(2), portal(1)),
+            smc.exchange(slot(2), portal(1), slot(2)),
+        ):
+            assert changer.do(cdb).sense_code == smc.NOT_ACCESSIBLE
+        assert "a guest has opened it" in verbs("changer", "status", "0:0:0:0")
+        assert "import-export:1 is open" in verbs(
+            "changer", "move", "0:0:0:0", "import-export:1", "slot:4", status=1
+        )
+        changer.check(smc.open_close(portal(1), 1))
+        assert accessible() == [True, True]
+        changer.check(READY)
+        assert other.do(READY).sense_code == smc.ACCESSED
+        # Who takes a cartridge out closes the door behind it.
+        changer.check(smc.open_close(portal(1), 0))
+        verbs("changer", "export", "0:0:0:0", "A1L8")
+        for each in (changer, other):
+            assert each.do(READY).sense_code == smc.ACCESSED
+        assert accessible() == [True, True]
+        changer.move(slot(2), portal(1))
 
 
 def test_status_is_cut_between_descriptors(rig: Rig) -> None:

@@ -8,24 +8,32 @@ import re
 import signal
 import struct
 import subprocess
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.harness import tape as ssc
 from tests.harness.daemon import Daemon, program
-from tests.harness.frontend import FrontEnd
+from tests.harness.frontend import ABORTED, FUNCTION_COMPLETE, RESET_RESPONSE, FrontEnd
 from tests.harness.pvscsi_frontend import PvscsiFrontEnd
 from tests.harness.tape import Tape
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.harness.evidence import Collector
 
     from .conftest import MakeDaemon
 
 READ_BLOCK_LIMITS = bytes((0x05, *bytes(5)))
 TEXT = b"what a backup has much of: " * 4000
+INQUIRY = bytes((0x12, 0, 0, 0, 36, 0))
 REQUEST_SENSE = bytes((0x03, 0, 0, 0, 18, 0))
 IN_PROGRESS = (2, 0x04, 0x07)
+#: Task management functions (virtio 1.2, 5.6.6.2).
+ABORT_TASK, ABORT_TASK_SET, LUN_RESET = 0, 1, 5
 
 
 def run(*words: str | Path) -> str:
@@ -112,41 +120,149 @@ def test_verify_compares_what_is_sent(make_daemon: MakeDaemon, folder: Path) -> 
         assert tape.position() == 2
 
 
+def volume_statistics(tape: Tape) -> dict[int, bytes]:
+    """The parameters of log page 17h."""
+    data, found, at = tape.check(bytes.fromhex("4d005700000000ffff00"), data_in=1000).data, {}, 4
+    end = 4 + int.from_bytes(data[2:4], "big")
+    while at < end:
+        code, _, length = struct.unpack_from(">HBB", data, at)
+        found[code] = data[at + 4 : at + 4 + length]
+        at += 4 + length
+    return found
+
+
+def test_a_volume_counts_blocks_and_the_bytes_that_are_left_of_them(
+    make_daemon: MakeDaemon, folder: Path
+) -> None:
+    pdev = f"tape:{folder}/t.tap,create,compression=on,capacity=100M"
+    noise = random.Random(8).randbytes(1 << 20)
+    for times in (1, 2):
+        daemon = make_daemon([f"0:0:0:0={pdev}"])
+        with FrontEnd(daemon.socket) as guest:
+            guest.ready()
+            tape = Tape(guest)
+            for block in (bytes(4 << 20), noise, noise, noise):
+                tape.write(block)
+            told = volume_statistics(tape)
+            numbers = {code: int.from_bytes(value, "big") for code, value in told.items()}
+            assert (numbers[0x02], numbers[0x07]) == (4 * times, 0)
+            assert (numbers[0x0E], numbers[0x10]) == (3, 3 * times)
+            assert numbers[0x12] > 200, "7 MiB, of which 3 are left"
+            sizes = [struct.unpack(">BxHI", told[code]) for code in (0x202, 0x203, 0x204)]
+            assert sizes == [(7, 0, 104), (7, 0, 3), (7, 0, 101)]
+            memory = tape.attributes(0)
+            assert int.from_bytes(memory[0x220], "big") == 3 * times
+            assert int.from_bytes(memory[0x222], "big") == 3
+        daemon.stop()
+
+
 def tracer(pid: int) -> int:
     """The process that traces another one (proc(5))."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(re.findall(r"^TracerPid:\s+(\d+)$", status, re.MULTILINE)[0])
 
 
-def test_a_rewind_is_answered_before_what_was_written_is_stable(
-    folder: Path, evidence: Collector
-) -> None:
+@contextmanager
+def held_up(
+    folder: Path, evidence: Collector, call: str, delay: str, pdev: str | None = None
+) -> Iterator[Daemon]:
+    """A daemon whose system calls of a kind take that long, where they are about `t.tap` alone.
+
+    It has a LUN, that tape or `pdev`.
+    """
     image = folder / "t.tap"
     image.touch()
-    # Of the image alone, until strace is ended: as long as it takes to look.
-    delay = "-P", str(image), "-e", "inject=fdatasync:delay_enter=600s"
+    inject = "-P", str(image), "-e", f"inject={call}:delay_enter={delay}"
     daemon = Daemon(
         folder,
         sockets=[folder / "s"],
-        luns=[f"0:0:0:0=tape:{folder}/t.tap,create"],
-        launcher=["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync", *delay],
+        luns=[f"0:0:0:0={pdev or f'tape:{image}'}"],
+        options=["--control", str(folder / "control")],
+        launcher=["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", *inject],
     )
-    with daemon, evidence.watch(daemon), FrontEnd(folder / "s") as guest:
+    with daemon, evidence.watch(daemon):
+        yield daemon
+
+
+@pytest.mark.parametrize(
+    "cdb",
+    [
+        bytes((0x01, 1, 0, 0, 0, 0)),
+        bytes((0x2B, 1, *bytes(8))),
+        bytes((0x19, 2, 0, 0, 0, 0)),
+        ssc.verify(0, everything=True, immediate=True),
+    ],
+    ids=["rewind", "locate", "erase", "verify"],
+)
+def test_what_was_written_is_stable_before_what_is_immediate_is_answered(
+    folder: Path, evidence: Collector, cdb: bytes
+) -> None:
+    held = held_up(folder, evidence, "fdatasync", "600s")
+    with held as daemon, FrontEnd(folder / "s") as guest:
         guest.ready()
         tape = Tape(guest)
         tape.write(b"x" * 100_000)
-        tape.check(bytes((0x01, 1, 0, 0, 0, 0)))
+        flushing = guest.submit(0, 0, cdb)
+        # Who waits for the tape is aborted without it.
+        waiting = guest.submit(0, 0, ssc.READ_POSITION, data_in=20, tag=1000)
+        tape.check(bytes(6))
+        assert guest.tmf(ABORT_TASK, 0, 0, tag=1000) == FUNCTION_COMPLETE
+        assert guest.wait(waiting).response == ABORTED
+        assert not guest.is_done(flushing)
+        os.kill(tracer(daemon.pid), signal.SIGKILL)
+        assert guest.wait(flushing).good
+
+
+def test_a_verify_goes_on_behind_its_answer_until_a_reset(
+    folder: Path, evidence: Collector
+) -> None:
+    # Some 1000 objects: minutes.
+    with held_up(folder, evidence, "preadv2", "200ms"), FrontEnd(folder / "s") as guest:
+        guest.ready()
+        tape = Tape(guest)
+        for _ in range(500):
+            tape.write(b"x")
+        tape.mark(500)
+        tape.rewind()
+        tape.check(ssc.verify(0, everything=True, immediate=True))
         ready = tape.do(bytes(6))
         assert ready.sense_code == IN_PROGRESS
         assert ready.sense[15] == 0x80, "progress"
         told = tape.check(REQUEST_SENSE, data_in=18).data
-        assert (told[2], told[12], told[13], told[15]) == (0, 0x00, 0x1A, 0x80)
-        # A command of the medium waits for its turn; then all is done.
+        assert (told[2], told[12], told[13], told[15]) == (0, 0x00, 0x1C, 0x80)
+        assert volume_statistics(tape)[0x02] == (500).to_bytes(8, "big")
+        # It has been answered: there is no task to be aborted.
+        assert guest.tmf(ABORT_TASK_SET, 0, 0) == FUNCTION_COMPLETE
+        assert tape.do(bytes(6)).sense_code == IN_PROGRESS
         waiting = guest.submit(0, 0, ssc.READ_POSITION, data_in=20)
-        os.kill(tracer(daemon.pid), signal.SIGKILL)
-        assert guest.wait(waiting).data[4:8] == bytes(4)
+        assert guest.tmf(LUN_RESET, 0, 0) == FUNCTION_COMPLETE
+        assert guest.wait(waiting).response == RESET_RESPONSE
+        assert tape.do(bytes(6)).sense_code == (6, 0x29, 3)
         tape.check(bytes(6))
-        assert tape.check(REQUEST_SENSE, data_in=18).data[12:14] == b"\0\0"
+        assert tape.position() < 1000
+
+
+def test_others_are_answered_while_an_image_is_read_from_end_to_end(
+    folder: Path, evidence: Collector
+) -> None:
+    image = folder / "t.tap"
+    image.write_bytes(bytes((1, 0, 0, 0, 7, 0, 1, 0, 0, 0)) * 1000)
+    held = held_up(folder, evidence, "preadv2", "600s", "ram:1M")
+    with held as daemon, FrontEnd(folder / "s") as guest:
+        guest.ready()
+        words = [program(), "scsi-attach", "--control", folder / "control"]
+        attaching = subprocess.Popen([*words, f"tape:{image}", "0:0:1:0"])
+        # It is locked before it is read.
+        while f":{image.stat().st_ino} " not in Path("/proc/locks").read_text():
+            assert attaching.poll() is None
+            assert guest.scsi(0, 0, INQUIRY, data_in=36).good
+        for _ in range(3):
+            assert guest.scsi(0, 0, INQUIRY, data_in=36).good
+        assert attaching.poll() is None
+        os.kill(tracer(daemon.pid), signal.SIGKILL)
+        assert attaching.wait(60) == 0
+        guest.ready(target=1)
+        assert len(Tape(guest, target=1).everything()) == 1000
 
 
 def test_blocks_are_as_long_as_a_ring_carries(make_daemon: MakeDaemon, folder: Path) -> None:

@@ -266,9 +266,10 @@ class Inventory:
             if isinstance(unit, TakesMedia) and not any(self._peers(unit)):
                 unit.watch_media(partial(self._medium_moved, unit))
             try:
+                await self._units.begin(unit)
                 await adapter.attach(spec.address, unit, self._units.presentation(spec, unit))
             except BaseException:
-                self._let_go(unit)
+                await self._let_go(unit)
                 raise
             log.info("%s: attached %s", spec.address, spec.pdev)
             await self._units.changers.settle()
@@ -322,13 +323,14 @@ class Inventory:
                     hint="detach it again when its device answers",
                 )
             async with self._units.changers.idle(unit):
-                self._let_go(unit)
+                await self._let_go(unit)
 
     def _medium_moved(self, unit: TakesMedia, by: str) -> None:
         self._announcements.medium_changed(self.places_of(unit), unit, by)
 
-    def _let_go(self, unit: AttachableUnit) -> None:
+    async def _let_go(self, unit: AttachableUnit) -> None:
         if not any(self._peers(unit)):
+            await self._units.end(unit)
             self._units.release(unit)
 
     def _peers(self, unit: AttachableUnit | TakesMedia) -> Iterator[tuple[Adapter, Address]]:

@@ -33,10 +33,12 @@ def make_tape(
     held: contextlib.ExitStack,
     rules: tuple[Rule, ...],
 ) -> EmulatedTape:
-    """Make a tape drive, and put the image in that its PDEV names; `held` gives both back.
+    """Make a tape drive for the image that its PDEV names; `held` gives both back.
+
+    The image is open then, and `EmulatedTape.begin` puts it in.
 
     Raises:
-        ConfigurationError: the file is no tape image.
+        ConfigurationError: the file is no regular file.
         DeviceError: it cannot be opened.
         DeviceBusyError: another program, or another LUN of ours, holds it.
     """
@@ -57,8 +59,7 @@ def make_tape(
 
         memory = open_memory(identity.naa, held)
         tape = EmulatedTape(spec, identity, execute, medium, memory=memory, faults=rules)
-        if cartridge is not None:
-            tape.begin_with(cartridge)
+        tape.first = cartridge
         undo.pop_all()
     held.callback(_close, tape, medium)
     return tape
@@ -66,9 +67,7 @@ def make_tape(
 
 def _close(tape: EmulatedTape, medium: TapeMedium) -> None:
     try:
-        medium.rest()
-        if tape.loaded:
-            tape.state.end_load()
+        tape.end()
     except OSError as error:
         log.error("%s: was not made stable: %s", tape.name, error)  # noqa: TRY400
     medium.close()

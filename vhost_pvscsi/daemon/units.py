@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from vhost_pvscsi.devices.forwarded.names import identity_of, with_own_names
 from vhost_pvscsi.devices.lun_options import USUAL_BLOCK
 from vhost_pvscsi.devices.opening import open_backing
 from vhost_pvscsi.devices.pdev import Kind, LunSpec
+from vhost_pvscsi.devices.tape.tape import EmulatedTape
 from vhost_pvscsi.errors import DeviceBusyError
 from vhost_pvscsi.medium import Medium
 
@@ -131,6 +133,23 @@ class Units:
                 unit = self._forward(spec, device, passed, undo)
             self._known[key] = _Known(spec, unit, undo.pop_all())
         return unit
+
+    async def begin(self, unit: AttachableUnit) -> None:
+        """Do what takes long, on a thread, before a unit is attached for the first time.
+
+        Raises:
+            ConfigurationError: what is behind it is not what its PDEV says.
+            DeviceError: it cannot be read.
+        """
+        if isinstance(unit, EmulatedTape):
+            await asyncio.to_thread(unit.begin)
+
+    async def end(self, unit: AttachableUnit) -> None:
+        """Do what takes long, on a thread, before a unit is released."""
+        if isinstance(unit, EmulatedTape):
+            # Whatever fails fails again, and is told then.
+            with contextlib.suppress(OSError):
+                await asyncio.to_thread(unit.end)
 
     def _device_key(self, device: HostDevice) -> str:
         # What it was at first: a unit goes on with its device wherever that comes back.

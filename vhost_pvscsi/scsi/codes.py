@@ -87,6 +87,7 @@ class ChangerOpcode(enum.IntEnum):
     """Operation codes of medium changers alone, or that mean something else there (SMC-3)."""
 
     INITIALIZE_ELEMENT_STATUS = 0x07
+    OPEN_CLOSE_IMPORT_EXPORT_ELEMENT = 0x1B
     POSITION_TO_ELEMENT = 0x2B
     INITIALIZE_ELEMENT_STATUS_WITH_RANGE = 0x37
     MOVE_MEDIUM = 0xA5

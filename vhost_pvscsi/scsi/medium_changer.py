@@ -38,6 +38,13 @@ class ElementType(enum.IntEnum):
     DATA_TRANSFER = 4
 
 
+class Door(enum.IntEnum):
+    """Action codes of OPEN/CLOSE IMPORT/EXPORT ELEMENT (SMC-3, that command)."""
+
+    OPEN = 0
+    CLOSE = 1
+
+
 @dataclass(frozen=True, slots=True)
 class Element:
     """An element as READ ELEMENT STATUS tells of it."""

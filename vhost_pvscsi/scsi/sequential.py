@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
 #: A density code of our own: what the image is, no cartridge has (SSC-5: 80h to FFh are vendors').
 DENSITY = 0x80
+#: The type of its medium: data.
+MEDIUM_TYPE = 0x00
+#: Who gives these codes, what the density and the type are called, and described.
+ORGANIZATION = "VHPVSCSI"
+_NAMES = text_field(ORGANIZATION, 8), text_field("SIMH", 8), text_field("SIMH tape image", 20)
 #: Density codes of MODE SELECT that change nothing: the default one, and "no change".
 SAME_DENSITIES = frozenset({0x00, 0x7F, DENSITY})
 
@@ -137,7 +142,10 @@ def device_configuration(*, compressing: bool) -> PageDefinition:
 
 
 def device_configuration_extension() -> PageDefinition:
-    """Define the device configuration extension page (SSC-5, 10h/01h): blocks are appended."""
+    """Define the device configuration extension page (SSC-5, 10h/01h).
+
+    WRITE MODE 0h: what is there may be written over. PEWS 0: no early warning is programmed.
+    """
     return PageDefinition(page(ModePage.DEVICE_CONFIGURATION, bytes(28), subpage=0x01))
 
 
@@ -175,8 +183,20 @@ def density_support(*, writable: bool, megabytes: int) -> bytes:
         (0x80 if writable else 0) | 0x20,  # WRTOK, DEFLT
         1,  # TRACKS
         min(megabytes, 0xFFFFFFFF),
-        text_field("VHPVSCSI", 8),
-        text_field("SIMH", 8),
-        text_field("SIMH tape image", 20),
+        *_NAMES,
+    )
+    return struct.pack(">HH", 2 + len(descriptor), 0) + descriptor
+
+
+def medium_types() -> bytes:
+    """Build REPORT DENSITY SUPPORT data with MEDIUM TYPE 1 (SSC-5, that command): one type."""
+    descriptor = struct.pack(
+        # Room for 9 density codes; MEDIUM WIDTH and MEDIUM LENGTH are of no meaning here.
+        ">BxHB9s2x2x2x8s8s20s",
+        MEDIUM_TYPE,
+        52,  # behind this
+        1,
+        bytes([DENSITY]),
+        *_NAMES,
     )
     return struct.pack(">HH", 2 + len(descriptor), 0) + descriptor

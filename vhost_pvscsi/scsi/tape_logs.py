@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from .log import LogParameter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 #: TapeAlert flags (SSC-5 8.2.3).
 TAPE_ALERTS = 64
@@ -45,6 +49,11 @@ def tape_alerts(raised: frozenset[int]) -> tuple[LogParameter, ...]:
     return tuple(LogParameter(flag, bytes([flag in raised])) for flag in range(1, TAPE_ALERTS + 1))
 
 
+def alert_mask(raised: Iterable[int]) -> int:
+    """Build attribute 0002h, TAPEALERT FLAGS: flag 01h is the highest of 64 bits (SPC-5 7.4)."""
+    return sum(1 << TAPE_ALERTS - flag for flag in raised)
+
+
 def _ratio(plain: int, stored: int) -> int:
     """A compression ratio in hundredths; 0: nothing was moved."""
     return min(plain * 100 // stored, 0xFFFF) if stored else 0
@@ -65,9 +74,11 @@ def data_compression(moved: Moved, *, enabled: bool) -> tuple[LogParameter, ...]
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """What log page 17h tells of a volume. Bytes, but of the image where `stored`."""
+    """What log page 17h tells of a volume; bytes are those of the image."""
 
     loads: int
+    blocks_written: int
+    blocks_read: int
     write_errors: int
     read_errors: int
     load_write_errors: int
@@ -75,7 +86,7 @@ class Volume:
     lifetime_written: int
     lifetime_read: int
     load: Moved
-    capacity: int  #: of the image
+    capacity: int
     used: int
     serial: str
     barcode: str
@@ -86,16 +97,24 @@ class Volume:
 def volume_statistics(volume: Volume) -> tuple[LogParameter, ...]:
     """Build the parameters of log page 17h (SSC-5, "Volume statistics log page")."""
     load = volume.load
+    left = max(volume.capacity - volume.used, 0)
     numbers = {
         0x01: volume.loads,
+        # A data set is what is written and read as a whole: a block here.
+        0x02: volume.blocks_written,
         0x03: 0,  # total write retries
         0x04: volume.write_errors,
+        0x05: 0,  # total suspended writes
+        0x06: 0,  # total fatal suspended writes
+        0x07: volume.blocks_read,
         0x08: 0,  # total read retries
         0x09: volume.read_errors,
+        0x0A: 0,  # total suspended reads
+        0x0B: 0,  # total fatal suspended reads
         0x0C: volume.load_write_errors,
         0x0D: volume.load_read_errors,
-        0x0E: load.written // _MEGABYTE,
-        0x0F: load.read // _MEGABYTE,
+        0x0E: load.stored_written // _MEGABYTE,
+        0x0F: load.stored_read // _MEGABYTE,
         0x10: volume.lifetime_written // _MEGABYTE,
         0x11: volume.lifetime_read // _MEGABYTE,
         0x12: _ratio(load.written, load.stored_written),
@@ -117,4 +136,13 @@ def volume_statistics(volume: Volume) -> tuple[LogParameter, ...]:
         ),
         LogParameter(0x80, bytes([volume.protected])),
         LogParameter(0x81, b"\x00"),  # no WORM
+        *(
+            LogParameter(code, _of_the_partition(size))
+            for code, size in ((0x202, volume.capacity), (0x203, volume.used), (0x204, left))
+        ),
     )
+
+
+def _of_the_partition(size: int) -> bytes:
+    """Build a volume statistics partition record descriptor (SSC-5): there is one, number 0."""
+    return struct.pack(">BxHI", 7, 0, min(size // _MEGABYTE, 0xFFFFFFFF))

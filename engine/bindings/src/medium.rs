@@ -149,8 +149,14 @@ impl PyMedium {
         Ok(())
     }
 
-    fn tape_progress(&self) -> PyResult<Option<(u8, u16)>> {
+    fn tape_progress(&self) -> PyResult<Option<u16>> {
         Ok(self.drive()?.progress.now())
+    }
+
+    fn tape_end_behind(&self, py: Python<'_>) -> PyResult<()> {
+        let drive = self.drive()?;
+        py.detach(|| drive.end_behind());
+        Ok(())
     }
 
     fn tape_rest(&self, py: Python<'_>) -> PyResult<()> {

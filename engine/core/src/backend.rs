@@ -209,16 +209,6 @@ impl FileStore {
         check(unsafe { libc::fdatasync(self.raw()) })
     }
 
-    /// Have the host write out what it caches of a range, and wait; nothing is stable by that alone.
-    pub fn write_out(&self, offset: u64, length: u64) {
-        let (offset, length) = (offset as i64, length as i64);
-        let flags = libc::SYNC_FILE_RANGE_WAIT_BEFORE
-            | libc::SYNC_FILE_RANGE_WRITE
-            | libc::SYNC_FILE_RANGE_WAIT_AFTER;
-        // SAFETY: a plain system call on a descriptor of ours; whatever it refuses, `flush` tells.
-        unsafe { libc::sync_file_range(self.raw(), offset, length, flags) };
-    }
-
     /// Ask the host to have a range in its cache; a wish, so there is nothing to fail.
     pub fn fetch(&self, offset: u64, length: u64) {
         self.advise(libc::POSIX_FADV_WILLNEED, offset, length);

@@ -9,7 +9,6 @@ use crate::chain::Buffers;
 use crate::error::{Error, Result};
 use crate::mailbox::{Mailbox, Order};
 use crate::medium::Medium;
-use crate::outcome::Outcome;
 use crate::slow;
 use crate::step::Slow;
 
@@ -38,16 +37,19 @@ pub trait Work: Send + Sized + 'static {
 
 impl Work for Job {
     fn run(mut self) -> Option<Self> {
-        match (self.work, self.medium.drive()) {
-            (Slow::Tape { command, .. }, Some(drive)) if drive.goes_behind(command) => {
-                // Nothing of the guest's is touched any more, for it has no data.
-                self.reply.post(Order::PoolDone(self.token, Box::new(Outcome::good(0))));
-                drive.run_behind(command);
+        let behind = match (self.work, self.medium.drive()) {
+            (Slow::Tape { command, .. }, Some(drive)) if command.goes_behind() => {
+                drive.begin_behind().map(|outcome| (drive, command, outcome))
             }
-            (work, _) => {
-                let outcome = slow::run(&self.medium, work, &mut self.buffers, &self.ended);
-                self.reply.post(Order::PoolDone(self.token, Box::new(outcome)));
-            }
+            _ => None,
+        };
+        if let Some((drive, command, outcome)) = behind {
+            // Nothing of the guest's is touched any more, for it has no data.
+            self.reply.post(Order::PoolDone(self.token, Box::new(outcome)));
+            drive.run_behind(command);
+        } else {
+            let outcome = slow::run(&self.medium, self.work, &mut self.buffers, &self.ended);
+            self.reply.post(Order::PoolDone(self.token, Box::new(outcome)));
         }
         // A tape's next command.
         self.medium.drive().and_then(|drive| drive.turn.next())

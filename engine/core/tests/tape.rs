@@ -58,13 +58,15 @@ impl Tape {
         buffers.push(second.as_mut_ptr(), second.len());
         match self.0.begin(&padded, &chain, false) {
             Step::Finished(outcome) => outcome,
-            Step::Slow(Slow::Tape { command, first: true }) if self.0.goes_behind(command) => {
-                assert!(self.0.progress.now().is_some());
-                self.0.run_behind(command);
-                assert_eq!(self.0.progress.now(), None);
-                Outcome::good(0)
-            }
             Step::Slow(Slow::Tape { command, first: true }) => {
+                if command.goes_behind() {
+                    if let Some(outcome) = self.0.begin_behind() {
+                        assert_eq!(self.0.progress.now(), Some(0));
+                        self.0.run_behind(command);
+                        assert_eq!(self.0.progress.now(), None);
+                        return outcome;
+                    }
+                }
                 let buffers: &Buffers = if write { &chain.data_out } else { &chain.data_in };
                 self.0.run(command, buffers, &AtomicBool::new(false))
             }
@@ -508,9 +510,14 @@ fn verify_says_what_a_read_would_and_compares() {
     assert_eq!((said(&missing), information(&missing)), (END_OF_DATA, 2));
     begin();
     assert_eq!((verify(0x20, 0, &mut []).status, at()), (GOOD, 5));
-    for wrong in [0x28, 0x0a, 0x06, 0x22, 0x10] {
+    for wrong in [0x28, 0x0a, 0x22, 0x10] {
         assert_eq!(said(&verify(wrong, 1, &mut [0; 8])), (5, 0x24, 0), "{wrong:#x}");
     }
+    // With data to compare IMMED is waited for.
+    tape.0.set(0, false, false);
+    begin();
+    let other = verify(0x06, 1000, &mut [2; 1000]);
+    assert_eq!((said(&other), at()), ((0xe, 0x1d, 0), 1));
 }
 
 #[test]

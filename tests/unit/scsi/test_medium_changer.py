@@ -17,6 +17,7 @@ from vhost_pvscsi.scsi.pages import Designator, DesignatorType
 #: CDB usage data from SMC-3's CDB figures: operation code, then the bits that this changer knows.
 USAGE = {
     "INITIALIZE ELEMENT STATUS": "07 00 00 00 00 00",
+    "OPEN/CLOSE IMPORT/EXPORT ELEMENT": "1b 00 ff ff 1f 00",
     "PREVENT ALLOW MEDIUM REMOVAL": "1e 00 00 00 03 00",
     "POSITION TO ELEMENT": "2b 00 ff ff ff ff 00 00 01 00",
     "INITIALIZE ELEMENT STATUS WITH RANGE": "37 03 ff ff 00 00 ff ff 00 00",

@@ -19,6 +19,19 @@ def test_a_density_descriptor_has_52_bytes() -> None:
     assert data[4 + 16 : 4 + 24] == b"VHPVSCSI"
 
 
+def test_a_medium_type_descriptor_has_56_bytes() -> None:
+    # As sg_rep_density reads it, and an LTO drive's is.
+    data = sequential.medium_types()
+    assert data[:4] == bytes((0, 58, 0, 0))
+    assert data[4:10] == bytes((0, 0, 0, 52, 1, 0x80))
+    assert data[10:24] == bytes(14)
+    assert data[24:] == b"VHPVSCSISIMH    SIMH tape image     "
+
+
+def test_the_first_tape_alert_is_the_highest_bit_of_the_attribute() -> None:
+    assert tape_logs.alert_mask({1, 3, 64}) == 0xA000_0000_0000_0001
+
+
 def test_a_block_descriptor_is_read_as_it_was_written() -> None:
     data = sequential.block_descriptor(10_240)
     assert len(data) == 8

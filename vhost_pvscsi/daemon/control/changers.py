@@ -36,6 +36,9 @@ async def _status(operator: Operator, vdev: Address) -> dict[str, Any]:
 
 def _describe(changer: ChangerState, element: Element) -> dict[str, Any]:
     layout = changer.layout
+    problem = _PROBLEMS.get(element.exception) if element.exception is not None else None
+    if element.address in changer.opened:
+        problem = "a guest has opened it"
     lying = changer.contents.lying.get(element.address)
     drive = layout.drive(element.address)
     return {
@@ -46,7 +49,7 @@ def _describe(changer: ChangerState, element: Element) -> dict[str, Any]:
         "source": layout.name(element.source) if element.source is not None else None,
         "by-operator": element.by_operator,
         "vdev": str(drive) if drive is not None else None,
-        "problem": _PROBLEMS.get(element.exception) if element.exception is not None else None,
+        "problem": problem,
     }
 
 

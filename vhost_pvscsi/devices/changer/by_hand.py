@@ -6,22 +6,15 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from vhost_pvscsi.errors import ConfigurationError, DeviceBusyError, DeviceError
-from vhost_pvscsi.scsi import sense
 from vhost_pvscsi.scsi.medium_changer import ElementType
 
 from . import contents, moving
 from .contents import Contents, Lying, Refused
-from .handlers import tell_moved
+from .handlers import REACHED, tell_moved, tell_reached
 from .layout import parse_element
 
 if TYPE_CHECKING:
     from .state import ChangerState
-
-#: Where people can reach in: at the import/export elements, and behind the door.
-_REACHED = {
-    ElementType.IMPORT_EXPORT: sense.IMPORT_OR_EXPORT_ELEMENT_ACCESSED,
-    ElementType.STORAGE: sense.MEDIUM_MAY_HAVE_CHANGED,
-}
 
 
 async def move(changer: ChangerState, source: str, destination: str) -> int:
@@ -35,7 +28,9 @@ async def move(changer: ChangerState, source: str, destination: str) -> int:
     async def whole() -> int:
         async with changer.moving:
             begin, end = _find(changer, source), changer.layout.parse(destination)
-            planned = contents.move(changer.layout, changer.contents, begin, end, by_operator=True)
+            planned = moving.barred(changer, begin, end) or contents.move(
+                changer.layout, changer.contents, begin, end, by_operator=True
+            )
             file = changer.contents.lying[begin].file if begin in changer.contents.lying else ""
             await _carry_out(changer, planned)
             tell_moved(changer, file, begin, end, by_guest=False)
@@ -65,7 +60,7 @@ async def put_in(changer: ChangerState, cartridge: str, element: str | None, *, 
                 raise _error(contents.full(changer.layout, changer.contents, at))
             lying = Lying(file, by_operator=kind is ElementType.IMPORT_EXPORT)
             await _carry_out(changer, changer.contents.with_lying(at, lying))
-            await changer.attentions.establish(_REACHED[kind])
+            await tell_reached(changer, at)
             tell_moved(changer, file, None, at, by_guest=False)
             return at
 
@@ -86,12 +81,12 @@ async def take_out(changer: ChangerState, source: str, *, force: bool) -> str:
     async def whole() -> str:
         async with changer.moving:
             at = _find(changer, source)
-            kind = _reached(changer, at, force=force)
+            _reached(changer, at, force=force)
             if at not in changer.contents.lying:
                 raise _error(contents.empty(changer.layout, at))
             file = changer.contents.lying[at].file
             await _carry_out(changer, changer.contents.shelved(at))
-            await changer.attentions.establish(_REACHED[kind])
+            await tell_reached(changer, at)
             tell_moved(changer, file, at, None, by_guest=False)
             return file
 
@@ -150,7 +145,7 @@ def _find(changer: ChangerState, text: str) -> int:
 
 def _reached(changer: ChangerState, address: int, *, force: bool) -> ElementType:
     kind = changer.layout.kind_of(address)
-    if kind not in _REACHED:
+    if kind not in REACHED:
         raise ConfigurationError(
             f"{changer.layout.name(address)} cannot be reached by hand",
             hint="move the cartridge to slot:N or import-export:N first",

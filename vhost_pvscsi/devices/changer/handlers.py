@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 from vhost_pvscsi.devices.primary import handlers as primary
@@ -10,7 +11,7 @@ from vhost_pvscsi.devices.primary import readiness
 from vhost_pvscsi.devices.primary.handlers import Answered
 from vhost_pvscsi.scsi import sense
 from vhost_pvscsi.scsi.codes import ChangerOpcode, Opcode
-from vhost_pvscsi.scsi.medium_changer import ElementType
+from vhost_pvscsi.scsi.medium_changer import Door, ElementType
 from vhost_pvscsi.scsi.opcodes import CHANGER
 from vhost_pvscsi.scsi.opcodes import changer_command as command
 from vhost_pvscsi.scsi.request import Reply, Request
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from vhost_pvscsi.scsi.command import Command
 
     from .state import ChangerState, Handler
+
+log = logging.getLogger(__name__)
 
 _BAD_ADDRESS = sense.check_condition(sense.INVALID_ELEMENT_ADDRESS)
 
@@ -50,7 +53,10 @@ async def move_medium(changer: ChangerState, request: Request, cdb: Cdb) -> Repl
     source, destination = cdb["source_address"], cdb["destination_address"]
     return _refused(changer, cdb, "invert") or await _moved(
         changer,
-        lambda: contents.move(changer.layout, changer.contents, source, destination),
+        lambda: (
+            moving.barred(changer, source, destination)
+            or contents.move(changer.layout, changer.contents, source, destination)
+        ),
         [(source, destination)],
     )
 
@@ -64,7 +70,10 @@ async def exchange_medium(changer: ChangerState, request: Request, cdb: Cdb) -> 
     )
     return _refused(changer, cdb, "inv1", "inv2") or await _moved(
         changer,
-        lambda: contents.exchange(changer.layout, changer.contents, source, first, second),
+        lambda: (
+            moving.barred(changer, source, first, second)
+            or contents.exchange(changer.layout, changer.contents, source, first, second)
+        ),
         [(first, second), (source, first)],
     )
 
@@ -105,6 +114,21 @@ def tell_moved(
     changer.on_moved(Moved(file, changer.folder.barcode(file), begin, end, by_guest))
 
 
+#: Where people can reach in: at the import/export elements, and behind the door.
+REACHED = {
+    ElementType.IMPORT_EXPORT: sense.IMPORT_OR_EXPORT_ELEMENT_ACCESSED,
+    ElementType.STORAGE: sense.MEDIUM_MAY_HAVE_CHANGED,
+}
+
+
+async def tell_reached(changer: ChangerState, address: int, *, but: str | None = None) -> None:
+    """Tell guests, `but` one, that hands were at an element; its door is closed behind them."""
+    changer.opened.discard(address)
+    kind = changer.layout.kind_of(address)
+    assert kind in REACHED  # nobody reaches into another one
+    await changer.attentions.establish(REACHED[kind], but=but)
+
+
 async def position_to_element(changer: ChangerState, request: Request, cdb: Cdb) -> Reply:
     """Answer POSITION TO ELEMENT (SMC-3, that command): a transport is everywhere at once."""
     del request
@@ -112,6 +136,37 @@ async def position_to_element(changer: ChangerState, request: Request, cdb: Cdb)
     if refused is None and not changer.layout.stores(cdb["destination_address"]):
         return _BAD_ADDRESS
     return refused or Reply()
+
+
+async def open_close(changer: ChangerState, request: Request, cdb: Cdb) -> Reply:
+    """Answer OPEN/CLOSE IMPORT/EXPORT ELEMENT (SMC-3, that command).
+
+    What is open is for hands, and no transport reaches it. What is open or closed stays so.
+    """
+    address = cdb["element_address"]
+    if changer.layout.kind_of(address) is not ElementType.IMPORT_EXPORT:
+        return _BAD_ADDRESS
+    if cdb["action_code"] not in set(Door):
+        where = cdb.field("action_code")
+        return invalid_field(where.byte, where.top_bit)
+
+    async def whole() -> Reply:
+        async with changer.moving, changer.removal.changing:
+            if cdb["action_code"] == Door.CLOSE:
+                if address in changer.opened:
+                    await tell_reached(changer, address, but=request.nexus)
+            elif changer.removal.preventing:
+                return sense.check_condition(sense.MEDIUM_REMOVAL_PREVENTED)
+            elif address not in changer.opened:
+                changer.opened.add(address)
+                log.info(
+                    "changer:%s: a guest has opened %s",
+                    changer.folder.path,
+                    changer.layout.name(address),
+                )
+            return Reply()
+
+    return await moving.to_the_end(whole())
 
 
 async def initialize_element_status(changer: ChangerState, request: Request, cdb: Cdb) -> Reply:
@@ -157,6 +212,7 @@ HANDLERS: Mapping[Command, Handler] = {
     command(Opcode.LOG_SENSE): reports.log_sense,
     command(ChangerOpcode.INITIALIZE_ELEMENT_STATUS): initialize_element_status,
     command(ChangerOpcode.INITIALIZE_ELEMENT_STATUS_WITH_RANGE): initialize_with_range,
+    command(ChangerOpcode.OPEN_CLOSE_IMPORT_EXPORT_ELEMENT): open_close,
     command(ChangerOpcode.POSITION_TO_ELEMENT): position_to_element,
     command(ChangerOpcode.MOVE_MEDIUM): move_medium,
     command(ChangerOpcode.EXCHANGE_MEDIUM): exchange_medium,

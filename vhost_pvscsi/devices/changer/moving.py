@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from vhost_pvscsi.devices.tape import loading
 from vhost_pvscsi.devices.tape.cartridge import Cartridge
-from vhost_pvscsi.errors import VhostPvscsiError
+from vhost_pvscsi.errors import DeviceBusyError, DeviceError, VhostPvscsiError
 from vhost_pvscsi.scsi import sense
 from vhost_pvscsi.scsi.medium_changer import ElementType
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
 
     from vhost_pvscsi.devices.pdev import LunSpec
+    from vhost_pvscsi.devices.tape.loading import Taken
     from vhost_pvscsi.devices.tape.state import TapeState
     from vhost_pvscsi.devices.tape.tape import EmulatedTape
 
@@ -59,6 +60,18 @@ class _Change:
         return self.tape.state
 
 
+def barred(changer: ChangerState, *addresses: int) -> Refused | None:
+    """Refuse to move anything to or from an element whose door is open."""
+    for address in addresses:
+        if address in changer.opened:
+            return Refused(
+                sense.MEDIUM_MAGAZINE_NOT_ACCESSIBLE,
+                f"{changer.layout.name(address)} is open",
+                "a guest has opened it; an import or export through it closes it",
+            )
+    return None
+
+
 async def carry_out(changer: ChangerState, after: Contents) -> Refused | None:
     """Make what lies where so; what is refused has changed nothing. Called with `moving`."""
     changes = list(_changes(changer, after))
@@ -72,7 +85,7 @@ async def carry_out(changer: ChangerState, after: Contents) -> Refused | None:
     async with contextlib.AsyncExitStack() as held:
         for drive in drives:
             await held.enter_async_context(drive.state.removal.changing)
-        taken: dict[str, Cartridge] = {}
+        taken: dict[str, Taken] = {}
         async with contextlib.AsyncExitStack() as undo:
             refused = await _do(changer, drives, taken, after, undo)
             if refused is not None:
@@ -83,9 +96,9 @@ async def carry_out(changer: ChangerState, after: Contents) -> Refused | None:
             if drive.after is not None:
                 await loading.make_ready(drive.state)
         filled = {drive.after for drive in drives}
-        for file, cartridge in taken.items():
+        for file, one in taken.items():
             if file not in filled:
-                await asyncio.to_thread(cartridge.close)
+                await asyncio.to_thread(one.cartridge.close)
     return None
 
 
@@ -136,7 +149,7 @@ async def forget(changer: ChangerState, address: int) -> None:
 async def _do(
     changer: ChangerState,
     drives: list[_Change],
-    taken: dict[str, Cartridge],
+    taken: dict[str, Taken],
     after: Contents,
     undo: contextlib.AsyncExitStack,
 ) -> Refused | None:
@@ -164,47 +177,30 @@ async def _do(
 async def _empty(
     changer: ChangerState,
     drive: _Change,
-    taken: dict[str, Cartridge],
+    taken: dict[str, Taken],
     undo: contextlib.AsyncExitStack,
 ) -> Refused | None:
-    """Take out what is in a drive; one that was not unloaded is now, as libraries do."""
-    name, tape = changer.layout.name(drive.element), drive.state
-    was_loaded = not tape.removal.ejected
-    reply = await loading.unload(tape)
-    if reply.sense and tape.removal.preventing:
-        return Refused(
-            sense.MEDIUM_REMOVAL_PREVENTED,
-            f"{name}: a guest prevents the removal of the medium",
-            "end what uses the drive there",
-        )
-    failed = Refused(
-        sense.MEDIA_LOAD_OR_EJECT_FAILED,
-        f"{name}: what was written could not be made stable",
-        "the daemon's log says why",
-    )
-    if reply.sense:
-        return failed
-    if was_loaded:
-        undo.push_async_callback(loading.make_ready_again, tape)
     try:
-        cartridge = await loading.take_out(tape)
-    except OSError as error:
-        log.error("%s: not written: %s", drive.tape.name, error)  # noqa: TRY400
-        return failed
-    if cartridge is not None and drive.before is not None:
-        taken[drive.before] = cartridge
-        undo.push_async_callback(loading.put_in, tape, cartridge)
+        one = await loading.take_out(drive.state, changer.layout.name(drive.element))
+    except DeviceBusyError as error:
+        return Refused(sense.MEDIUM_REMOVAL_PREVENTED, str(error), "end what uses the drive there")
+    except DeviceError as error:
+        return Refused(sense.MEDIA_LOAD_OR_EJECT_FAILED, str(error), error.hint)
+    if one is not None and drive.before is not None:
+        taken[drive.before] = one
+        undo.push_async_callback(loading.give_back, drive.state, one)
     return None
 
 
 async def _fill(
     changer: ChangerState,
     drive: _Change,
-    taken: dict[str, Cartridge],
+    taken: dict[str, Taken],
     undo: contextlib.AsyncExitStack,
 ) -> Refused | None:
     assert drive.after is not None  # of those that shall be filled
-    cartridge = taken.get(drive.after)
+    carried = taken.get(drive.after)
+    cartridge = carried.cartridge if carried is not None else None
     try:
         if cartridge is None:
             spec = _spec(changer, drive.tape, drive.after)
@@ -216,8 +212,14 @@ async def _fill(
     except VhostPvscsiError as error:
         log.error("changer:%s: %s", changer.folder.path, error.line())  # noqa: TRY400
         return Refused(sense.MEDIA_LOAD_OR_EJECT_FAILED, str(error), error.hint)
-    undo.push_async_callback(loading.take_out, drive.state)
+    undo.push_async_callback(_take_away, drive.state)
     return None
+
+
+async def _take_away(tape: TapeState) -> None:
+    """Undo `put_in`: no guest could use it yet."""
+    await loading.remove(tape)
+    tape.cartridge = None
 
 
 def _label(cartridge: Cartridge, barcode: str) -> None:

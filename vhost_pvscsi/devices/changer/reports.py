@@ -96,7 +96,11 @@ def element(changer: ChangerState, address: int) -> Element:
         volume=changer.folder.barcode(one.file) if one is not None else None,
         source=one.source if one is not None else None,
         by_operator=one is not None and one.by_operator,
-        accessible=exception is None and not (found and found.tape.state.removal.preventing),
+        accessible=(
+            exception is None
+            and address not in changer.opened
+            and not (found and found.tape.state.removal.preventing)
+        ),
         exception=(exception.asc, exception.ascq) if exception else None,
         device=_device(found) if found is not None else None,
     )

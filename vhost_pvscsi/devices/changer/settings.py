@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from vhost_pvscsi.devices.tape import auxiliary
 from vhost_pvscsi.devices.tape.description import parse_capacity
 from vhost_pvscsi.errors import AddressError, ConfigurationError
 from vhost_pvscsi.identity import Address
-from vhost_pvscsi.scsi.medium_changer import VOLUME_IDENTIFIER, ElementType
+from vhost_pvscsi.scsi.medium_changer import ElementType
 from vhost_pvscsi.state import read_file
 
 from .layout import MOST, Layout
@@ -52,18 +52,18 @@ def count_of(kind: ElementType, name: str, value: object) -> int:
 
 
 def check_barcode(file: str, barcode: str) -> str:
-    """Check what a cartridge is called.
+    """Check what the cartridge of a file is called.
 
     Raises:
-        ConfigurationError: a volume tag cannot say it.
+        ConfigurationError: it is no barcode.
     """
-    if not re.fullmatch(rf"[!-~]{{1,{VOLUME_IDENTIFIER}}}", barcode, re.ASCII):
+    try:
+        return auxiliary.check_barcode(barcode)
+    except ConfigurationError as error:
         raise ConfigurationError(
-            f"{file}: {barcode[:60]!r} is no barcode",
-            hint=f"1 to {VOLUME_IDENTIFIER} ASCII characters without blanks; [barcodes] in {NAME}"
-            " gives one to a file of another name",
-        )
-    return barcode
+            f"{file}: {error}",
+            hint=f"{error.hint}; [barcodes] in {NAME} gives one to a file of another name",
+        ) from error
 
 
 def read_settings(folder: Path) -> Mapping[str, object]:

@@ -81,6 +81,8 @@ class ChangerState(UnitState):
         self.folder = folder
         self.contents = contents
         self.find_drive = find_drive
+        #: Elements for import and export whose door a guest has opened.
+        self.opened: set[int] = set()
         #: Orders whatever moves a cartridge.
         self.moving = asyncio.Lock()
         self.on_moved: Callable[[Moved], None] = lambda _: None

@@ -42,9 +42,17 @@ class Alerts:
         self._at_load = now
         self._told.clear()
 
+    def raised(self, now: Causes) -> frozenset[int]:
+        """Return the flags that went up since the cartridge was loaded, whoever has read them."""
+        return _risen(self._at_load, now)
+
     def tell(self, nexus: str, now: Causes) -> frozenset[int]:
         """Return the flags that are up for a nexus, and take them down for it."""
         before = self._told.get(nexus, self._at_load)
         self._told[nexus] = now
-        causes = zip(_FLAGS, astuple(before), astuple(now), strict=True)
-        return frozenset[int]().union(*(flags for flags, old, new in causes if new > old))
+        return _risen(before, now)
+
+
+def _risen(before: Causes, now: Causes) -> frozenset[int]:
+    causes = zip(_FLAGS, astuple(before), astuple(now), strict=True)
+    return frozenset[int]().union(*(flags for flags, old, new in causes if new > old))

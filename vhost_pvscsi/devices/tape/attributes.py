@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: Who made drive and cartridge.
-MANUFACTURER = "VHPVSCSI"
+MANUFACTURER = sequential.ORGANIZATION
 
 
 def _mebibytes(count: int) -> int:
@@ -48,19 +48,22 @@ def _existing(tape: TapeState, cartridge: Cartridge) -> dict[int, Attribute]:
     known = [
         binary(Id.REMAINING_CAPACITY, _mebibytes(left)),
         binary(Id.MAXIMUM_CAPACITY, _mebibytes(whole)),
+        # Of the load before this one (SPC-5 7.4, attribute 0002h).
+        binary(Id.TAPE_ALERT, memory.history.alerts),
         binary(Id.LOAD_COUNT, past.loads),
         binary(Id.SPACE_REMAINING, memory.space_remaining),
         ascii_text(Id.ASSIGNING_ORGANIZATION, MANUFACTURER, 8),
         binary(Id.FORMATTED_DENSITY, sequential.DENSITY, 1),
         binary(Id.WRITTEN_IN_LIFE, _mebibytes(past.written)),
         binary(Id.READ_IN_LIFE, _mebibytes(past.read)),
-        binary(Id.WRITTEN_IN_LOAD, _mebibytes(now.bytes_written - tape.at_load.bytes_written)),
-        binary(Id.READ_IN_LOAD, _mebibytes(now.bytes_read - tape.at_load.bytes_read)),
+        binary(Id.WRITTEN_IN_LOAD, _mebibytes(now.stored_written - tape.at_load.stored_written)),
+        binary(Id.READ_IN_LOAD, _mebibytes(now.stored_read - tape.at_load.stored_read)),
         ascii_text(Id.MANUFACTURER, MANUFACTURER, 8),
         ascii_text(Id.SERIAL_NUMBER, cartridge.serial, 32),
+        ascii_text(Id.MEDIUM_ASSIGNING_ORGANIZATION, MANUFACTURER, 8),
         binary(Id.DENSITY, sequential.DENSITY, 1),
         binary(Id.MEMORY_CAPACITY, auxiliary.CAPACITY),
-        binary(Id.MEDIUM_TYPE, 0, 1),
+        binary(Id.MEDIUM_TYPE, sequential.MEDIUM_TYPE, 1),
     ]
     if memory.barcode:
         known.append(ascii_text(Id.VOLUME_IDENTIFIER, memory.barcode, 32))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -35,20 +36,49 @@ VERSION = 1
 #: Bytes of what hosts may keep, as in lists of attributes; and of a file that is read.
 CAPACITY, _MAX_FILE = 16 << 10, 1 << 20
 #: What of a history is a number.
-_COUNTS = ("loads", "written", "read", "write_errors", "read_errors")
+_COUNTS = (
+    "loads",
+    "written",
+    "read",
+    "blocks_written",
+    "blocks_read",
+    "write_errors",
+    "read_errors",
+    "alerts",
+)
 #: Drives that are remembered.
 _DRIVES = 4
 
 
+def check_barcode(barcode: str) -> str:
+    """Check what a cartridge is called: what both MAM and a volume tag of a changer can say.
+
+    Raises:
+        ConfigurationError: it is no barcode.
+    """
+    if not re.fullmatch(r"[!-~]{1,32}", barcode, re.ASCII):
+        raise ConfigurationError(
+            f"{barcode[:60]!r} is no barcode",
+            hint="1 to 32 ASCII characters without blanks, as VT0001L8",
+        )
+    return barcode
+
+
 @dataclass(frozen=True, slots=True)
 class History:
-    """What a cartridge has been through, up to its last load; bytes are those of hosts."""
+    """What a cartridge has been through, up to its last load.
+
+    Bytes are those in the image: what is left after any compression (SPC-5 7.4, attribute 0220h).
+    """
 
     loads: int = 0
     written: int = 0
     read: int = 0
+    blocks_written: int = 0
+    blocks_read: int = 0
     write_errors: int = 0
     read_errors: int = 0
+    alerts: int = 0  #: TapeAlert flags of the last load that has ended; the lowest bit is 40h
     drives: tuple[str, ...] = ()  #: serial numbers, the last one first
 
     def with_load(self, drive: str) -> History:
@@ -59,8 +89,10 @@ class History:
         """Add what was done between two looks at the drive."""
         return replace(
             self,
-            written=self.written + now.bytes_written - before.bytes_written,
-            read=self.read + now.bytes_read - before.bytes_read,
+            written=self.written + now.stored_written - before.stored_written,
+            read=self.read + now.stored_read - before.stored_read,
+            blocks_written=self.blocks_written + now.blocks_written - before.blocks_written,
+            blocks_read=self.blocks_read + now.blocks_read - before.blocks_read,
             write_errors=self.write_errors + now.write_errors - before.write_errors,
             read_errors=self.read_errors + now.read_errors - before.read_errors,
         )
@@ -109,11 +141,7 @@ class AuxiliaryMemory:
         Raises:
             ConfigurationError: it is no barcode.
         """
-        if not barcode.isascii() or not barcode.isprintable() or not 1 <= len(barcode) <= 32:
-            raise ConfigurationError(
-                f"{barcode!r} is no barcode", hint="1 to 32 ASCII characters, as VT0001L8"
-            )
-        self.attributes[Id.BARCODE] = ascii_text(Id.BARCODE, barcode, 32)
+        self.attributes[Id.BARCODE] = ascii_text(Id.BARCODE, check_barcode(barcode), 32)
 
     def keep(self) -> None:
         """Have it on stable storage, on a thread that may wait.
@@ -149,7 +177,7 @@ class AuxiliaryMemory:
         if document["version"] != VERSION:
             msg = f"version {document['version']!r}"
             raise ValueError(msg)
-        counts = {name: int(document[name.replace("_", "-")]) for name in _COUNTS}
+        counts = {name: int(document.get(name.replace("_", "-"), 0)) for name in _COUNTS}
         if min(counts.values()) < 0:
             msg = "a count below 0"
             raise ValueError(msg)

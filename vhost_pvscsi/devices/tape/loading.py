@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vhost_pvscsi.devices.emulated.host_errors import host_error
+from vhost_pvscsi.errors import DeviceBusyError, DeviceError
 from vhost_pvscsi.scsi import sense
 from vhost_pvscsi.scsi.request import Reply, Request
 
@@ -97,18 +99,64 @@ async def _rest(tape: TapeState) -> Reply:
     return Reply()
 
 
-async def take_out(tape: TapeState) -> Cartridge | None:
-    """Take an unloaded cartridge out of the drive; whoever gets it closes it. None: there is none.
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A cartridge that was taken out of a drive; whoever has it closes it."""
+
+    cartridge: Cartridge
+    usable: bool  #: guests could use it
+
+
+async def take_out(tape: TapeState, name: str, *, force: bool = False) -> Taken | None:
+    """Take out what is in the drive, that errors call `name`; None: there is nothing.
+
+    What guests use is unloaded first, as libraries do it. What fails has changed nothing.
 
     Raises:
-        OSError: it could not be made stable. It stays.
+        DeviceBusyError: a guest prevents the removal, and `force` is not given.
+        DeviceError: what was written could not be made stable.
     """
+    usable = not tape.removal.ejected
+    refused = await unload(tape, force=force)
+    if refused.sense and tape.removal.preventing and not force:
+        raise DeviceBusyError(
+            f"{name}: a guest prevents the removal of the medium",
+            hint="end what uses it there, or force it",
+        )
+    failed = DeviceError(
+        f"{name}: what was written could not be made stable; the medium stays",
+        hint="the daemon's log says why",
+    )
+    if refused.sense:
+        raise failed
     if tape.cartridge is None:
         return None
+    try:
+        await remove(tape)
+    except OSError as error:
+        log.error("%s: not written: %s", name, error)  # noqa: TRY400
+        if usable:
+            await make_ready_again(tape)
+        raise failed from error
+    taken, tape.cartridge = tape.cartridge, None
+    return Taken(taken, usable)
+
+
+async def give_back(tape: TapeState, taken: Taken) -> None:
+    """Undo `take_out`; raises as `put_in`."""
+    await put_in(tape, taken.cartridge)
+    if taken.usable:
+        await make_ready_again(tape)
+
+
+async def remove(tape: TapeState) -> None:
+    """Let the engine's drive be empty again that no guest can use.
+
+    Raises:
+        OSError: what was written could not be made stable. It stays.
+    """
     async with tape.turn:
         await asyncio.to_thread(tape.medium.remove)
-    taken, tape.cartridge = tape.cartridge, None
-    return taken
 
 
 async def put_in(tape: TapeState, cartridge: Cartridge) -> None:
@@ -125,6 +173,10 @@ async def put_in(tape: TapeState, cartridge: Cartridge) -> None:
 
 
 async def reset(tape: TapeState) -> None:
-    """End all preventions; an ejected medium is not loaded by a reset, and none is moved."""
+    """End all preventions, and a VERIFY that goes on behind its answer.
+
+    An ejected medium is not loaded by a reset, and none is moved.
+    """
+    await asyncio.to_thread(tape.medium.end_behind)
     async with tape.removal.changing:
         tape.removal.preventing.clear()

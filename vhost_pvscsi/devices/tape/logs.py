@@ -56,6 +56,8 @@ def _volume(tape: TapeState, cartridge: Cartridge, now: TapeStanding) -> Volume:
     _, capacity = capacity_of(cartridge, now.end_offset)
     return Volume(
         loads=past.loads,
+        blocks_written=past.blocks_written,
+        blocks_read=past.blocks_read,
         write_errors=past.write_errors,
         read_errors=past.read_errors,
         load_write_errors=now.write_errors - before.write_errors,

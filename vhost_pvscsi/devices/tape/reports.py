@@ -10,7 +10,6 @@ from vhost_pvscsi.medium import MAX_TAPE_BLOCK
 from vhost_pvscsi.scsi import pages, sequential
 from vhost_pvscsi.scsi.pages import Vpd
 from vhost_pvscsi.scsi.request import Reply, Request
-from vhost_pvscsi.scsi.sense import invalid_field
 
 from .description import SHORTEST_BLOCK
 
@@ -47,10 +46,13 @@ async def read_block_limits(tape: TapeState, request: Request, cdb: Cdb) -> Repl
 async def report_density_support(tape: TapeState, request: Request, cdb: Cdb) -> Reply:
     """Answer REPORT DENSITY SUPPORT (SSC-5, that command): of drive and medium alike."""
     del request
-    if cdb["medium_type"]:
-        where = cdb.field("medium_type")
-        return invalid_field(where.byte, where.top_bit)
     refused = tape.not_ready() if cdb["media"] else None
+    if refused is not None:
+        return refused
+    if cdb["medium_type"]:
+        return truncated(sequential.medium_types(), cdb)
     geometry = tape.geometry
-    data = sequential.density_support(writable=not geometry.read_only, megabytes=geometry.megabytes)
-    return refused or truncated(data, cdb)
+    # WRTOK: of the drive, which writes it always; of the cartridge, with MEDIA.
+    writable = not (cdb["media"] and geometry.read_only)
+    data = sequential.density_support(writable=writable, megabytes=geometry.megabytes)
+    return truncated(data, cdb)

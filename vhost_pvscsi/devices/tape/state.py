@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from vhost_pvscsi.devices.primary.parameters import MOST_SENSE
 from vhost_pvscsi.devices.primary.state import Handler as PrimaryHandler
 from vhost_pvscsi.devices.primary.state import Progress, UnitState
 from vhost_pvscsi.medium import MAX_TAPE_BLOCK
-from vhost_pvscsi.scsi import mode, sense, sequential
-from vhost_pvscsi.scsi.codes import SequentialOpcode
+from vhost_pvscsi.scsi import mode, sense, sequential, tape_logs
 from vhost_pvscsi.scsi.sense import invalid_parameter
 from vhost_pvscsi.scsi.sequential import BlockDescriptor
 
@@ -29,15 +28,6 @@ if TYPE_CHECKING:
     from vhost_pvscsi.scsi.sense import SenseCode
 
     from .cartridge import Cartridge
-
-
-#: What REQUEST SENSE says of a command that goes on behind its answer.
-_IN_PROGRESS = {
-    SequentialOpcode.REWIND: sense.REWIND_IN_PROGRESS,
-    SequentialOpcode.VERIFY_6: sense.VERIFY_IN_PROGRESS,
-    SequentialOpcode.ERASE_6: sense.ERASE_IN_PROGRESS,
-    SequentialOpcode.LOCATE_10: sense.LOCATE_IN_PROGRESS,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +107,8 @@ class TapeState(UnitState):
         """Add what the cartridge went through since its load, on a thread that may wait."""
         assert self.cartridge is not None
         memory, now = self.cartridge.memory, self.medium.standing()
-        memory.history = memory.history.with_work(self.at_load, now)
+        alerts = tape_logs.alert_mask(self.alerts.raised(self.causes(now)))
+        memory.history = replace(memory.history.with_work(self.at_load, now), alerts=alerts)
         self.at_load = now
         memory.keep_if_possible()
 
@@ -142,9 +133,9 @@ class TapeState(UnitState):
         return sense.MEDIUM_NOT_PRESENT if self.removal.ejected else None
 
     def progress(self) -> Progress | None:
-        """What goes on behind an answer that was given before it (IMMED)."""
-        now = self.medium.progress()
-        return None if now is None else Progress(_IN_PROGRESS[SequentialOpcode(now[0])], now[1])
+        """What goes on behind an answer that was given before it: VERIFY with IMMED."""
+        part = self.medium.progress()
+        return None if part is None else Progress(sense.VERIFY_IN_PROGRESS, part)
 
     def mode_data(self, pages: bytes, *, described: bool, long_lba: bool) -> mode.ModeData:
         """What MODE SENSE returns with these pages (SSC-5 8.3)."""

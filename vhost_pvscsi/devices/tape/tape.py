@@ -10,7 +10,7 @@ from vhost_pvscsi.devices.emulated.description import DiskGeometry
 from vhost_pvscsi.devices.faults.injector import Faults
 from vhost_pvscsi.devices.primary import modes, reserving
 from vhost_pvscsi.devices.primary.unit import PrimaryUnit
-from vhost_pvscsi.errors import ConfigurationError, DeviceBusyError, DeviceError
+from vhost_pvscsi.errors import ConfigurationError
 from vhost_pvscsi.scsi import opcodes, sense
 
 from . import loading
@@ -57,6 +57,8 @@ class EmulatedTape(PrimaryUnit[TapeState]):
         rules = Faults(state.gates, lambda: _NO_BLOCKS, None, faults, known)
         super().__init__(spec.pdev, state, HANDLERS, executor, medium, rules)
         self._spec = spec
+        #: What lies before the drive until `begin` puts it in.
+        self.first: Cartridge | None = None
         #: What puts cartridges in and takes them out; None: people may.
         self.handled_by: str | None = None
 
@@ -99,14 +101,19 @@ class EmulatedTape(PrimaryUnit[TapeState]):
         options = replace(self._spec.options, read_only=read_only, create=False)
         return replace(self._spec, pdev=f"tape:{path}", path=path, options=options)
 
-    def begin_with(self, cartridge: Cartridge) -> None:
+    def begin(self) -> None:
         """Put in what is there from the beginning, before anybody can reach the unit.
+
+        On a thread that may wait: an image without its index is read from end to end. A second time
+        nothing is done.
 
         Raises as `Cartridge.put_into`.
         """
-        state = self._state
+        state, cartridge = self._state, self.first
+        if cartridge is None:
+            return
         cartridge.put_into(state.medium)
-        state.cartridge = cartridge
+        state.cartridge, self.first = cartridge, None
         state.set_medium()
         state.begin_load()
         state.stopped = state.removal.ejected = False
@@ -127,22 +134,19 @@ class EmulatedTape(PrimaryUnit[TapeState]):
         cartridge = await asyncio.to_thread(Cartridge.open, spec)
         state = self._state
         async with state.removal.changing:
-            could_be_used = self.loaded
             try:
-                before = await self._take_out(force=force)
+                before = await loading.take_out(state, self.name, force=force)
                 try:
                     await loading.put_in(state, cartridge)
                 except BaseException:
                     if before is not None:
-                        await loading.put_in(state, before)
-                        if could_be_used:
-                            await loading.make_ready_again(state)
+                        await loading.give_back(state, before)
                     raise
             except BaseException:
                 cartridge.close()
                 raise
             if before is not None:
-                before.close()
+                before.cartridge.close()
             await loading.make_ready(state)
 
     async def eject(self, *, force: bool) -> None:
@@ -155,9 +159,9 @@ class EmulatedTape(PrimaryUnit[TapeState]):
         """
         self._check_reachable()
         async with self._state.removal.changing:
-            taken = await self._take_out(force=force)
+            taken = await loading.take_out(self._state, self.name, force=force)
             if taken is not None:
-                taken.close()
+                taken.cartridge.close()
 
     def _check_reachable(self) -> None:
         if self.handled_by is not None:
@@ -166,29 +170,22 @@ class EmulatedTape(PrimaryUnit[TapeState]):
                 hint="vhost-pvscsi changer move does it by hand",
             )
 
-    async def _take_out(self, *, force: bool) -> Cartridge | None:
-        state = self._state
-        refused = await loading.unload(state, force=force)
-        if refused.sense and state.removal.preventing and not force:
-            raise DeviceBusyError(
-                f"{self.name}: a guest prevents the removal of the medium",
-                hint="end what uses it there, or force it",
-            )
-        try:
-            if not refused.sense:
-                return await loading.take_out(state)
-        except OSError as error:
-            raise DeviceError(f"{self.name}: {error.strerror}") from error
-        raise DeviceError(
-            f"{self.name}: what was written could not be made stable; the medium stays",
-            hint="the daemon's log says why",
-        )
+    def end(self) -> None:
+        """Make what was written stable, on a thread that may wait; `close` comes next.
+
+        Raises:
+            OSError: the host refused.
+        """
+        self._state.medium.rest()
+        if self.loaded:
+            self._state.end_load()
 
     def close(self) -> None:
         """Close what is in the drive; nobody reaches the unit any more, and it was made stable."""
-        if self._state.cartridge is not None:
-            self._state.cartridge.close()
-            self._state.cartridge = None
+        for cartridge in (self._state.cartridge, self.first):
+            if cartridge is not None:
+                cartridge.close()
+        self._state.cartridge = self.first = None
 
     async def reset(self) -> None:
         """Do a logical unit reset (SAM-5 6.3.3); the tape stays where it is.

@@ -17,6 +17,10 @@ ROWS: tuple[Command, ...] = (
         layout(), timeout=_MOVING, barrier=_MOVES,
     ),
     row(
+        ChangerOpcode.OPEN_CLOSE_IMPORT_EXPORT_ELEMENT, "OPEN/CLOSE IMPORT/EXPORT ELEMENT",
+        "SMC-3", 6, layout(element_address=(2, 0, 16), action_code=(4, 0, 5)), barrier=_MOVES,
+    ),
+    row(
         Opcode.PREVENT_ALLOW_MEDIUM_REMOVAL, "PREVENT ALLOW MEDIUM REMOVAL", "SMC-3", 6,
         layout(prevent=(4, 0, 2)), barrier=_MOVES, harmless={"prevent": 0},
     ),

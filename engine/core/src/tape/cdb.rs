@@ -39,18 +39,12 @@ pub enum Command {
         /// How many, below 0: backwards.
         count: i64,
     },
-    /// LOCATE(10), LOCATE(16)
-    Locate {
-        /// Where to.
-        target: Target,
-        /// It may be answered before it is done.
-        immediate: bool,
-    },
+    // IMMED of these asks for an answer once what was written is stable (SSC-5, each command): what
+    // is left to be done then takes no time.
+    /// LOCATE(10), LOCATE(16): where to.
+    Locate(Target),
     /// REWIND
-    Rewind {
-        /// It may be answered before it is done.
-        immediate: bool,
-    },
+    Rewind,
     /// READ POSITION
     Position {
         /// In what form.
@@ -59,10 +53,7 @@ pub enum Command {
         allocation: usize,
     },
     /// ERASE(6), ERASE(16)
-    Erase {
-        /// It may be answered before it is done.
-        immediate: bool,
-    },
+    Erase,
 }
 
 impl Command {
@@ -72,18 +63,10 @@ impl Command {
         matches!(self, Command::Write { .. } | Command::Verify(Check { compare: true, .. }))
     }
 
-    /// The operation code of one that may be answered before it is done, if it takes long.
+    /// It is answered before it is done.
     #[must_use]
-    pub fn immediate(self) -> Option<u8> {
-        let (opcode, immediate) = match self {
-            Command::Rewind { immediate } => (0x01, immediate),
-            Command::Verify(Check { immediate, .. }) => (0x13, immediate),
-            Command::Erase { immediate } => (0x19, immediate),
-            Command::Locate { immediate, .. } => (0x2b, immediate),
-            // Filemarks of that kind are in buffers of the host then, and not waited for.
-            _ => return None,
-        };
-        immediate.then_some(opcode)
+    pub fn goes_behind(self) -> bool {
+        matches!(self, Command::Verify(Check { immediate: true, .. }))
     }
 }
 
@@ -94,7 +77,7 @@ pub struct Check {
     pub extent: Extent,
     /// With data from the guest.
     pub compare: bool,
-    /// It may be answered before it is done.
+    /// It is answered before it is done.
     pub immediate: bool,
 }
 
@@ -204,7 +187,7 @@ pub fn parse(cdb: &[u8; 32]) -> Result<Command, Box<Outcome>> {
     let short = u32::from_be_bytes([0, cdb[2], cdb[3], cdb[4]]);
     let fixed = cdb[1] & 0x01 != 0;
     Ok(match cdb[0] {
-        0x01 => Command::Rewind { immediate: cdb[1] & 0x01 != 0 },
+        0x01 => Command::Rewind,
         0x08 => {
             let suppress = cdb[1] & 0x02 != 0;
             if suppress && fixed {
@@ -226,8 +209,7 @@ pub fn parse(cdb: &[u8; 32]) -> Result<Command, Box<Outcome>> {
                 return Err(invalid_field(8, 7));
             }
             let object = u32::from_be_bytes([cdb[3], cdb[4], cdb[5], cdb[6]]);
-            let target = Target::Object(object.into());
-            Command::Locate { target, immediate: cdb[1] & 0x01 != 0 }
+            Command::Locate(Target::Object(object.into()))
         }
         0x34 => position(cdb)?,
         0x91 => {
@@ -240,15 +222,14 @@ pub fn parse(cdb: &[u8; 32]) -> Result<Command, Box<Outcome>> {
             if cdb[1] & 0x02 != 0 && cdb[3] != 0 {
                 return Err(invalid_field(3, 7));
             }
-            let target = match cdb[1] >> 3 {
+            Command::Locate(match cdb[1] >> 3 {
                 0 => Target::Object(long(cdb)),
                 1 => Target::File(long(cdb)),
                 3 => Target::End,
                 _ => return Err(invalid_field(1, 5)),
-            };
-            Command::Locate { target, immediate: cdb[1] & 0x01 != 0 }
+            })
         }
-        _ => Command::Erase { immediate: cdb[1] & 0x02 != 0 },
+        _ => Command::Erase,
     })
 }
 
@@ -263,8 +244,8 @@ fn check(cdb: &[u8; 32], fixed: bool, length: u32) -> Result<Check, Box<Outcome>
     if everything && marks {
         return Err(invalid_field(1, 5));
     }
-    // SSC-5, "VERIFY(6) command": what is compared are blocks, and it is waited for.
-    if compare && (everything || marks || immediate) {
+    // SSC-5, "VERIFY(6) command": what is compared are blocks.
+    if compare && (everything || marks) {
         return Err(invalid_field(1, 1));
     }
     let extent = match (everything, marks) {
@@ -272,7 +253,8 @@ fn check(cdb: &[u8; 32], fixed: bool, length: u32) -> Result<Check, Box<Outcome>
         (_, true) => Extent::Marks(length),
         _ => Extent::Blocks { fixed, length },
     };
-    Ok(Check { extent, compare, immediate })
+    // What is compared is in the guest's buffers: it is waited for, whatever IMMED says.
+    Ok(Check { extent, compare, immediate: immediate && !compare })
 }
 
 fn over(cdb: &[u8; 32]) -> Result<Over, Box<Outcome>> {

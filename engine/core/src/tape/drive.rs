@@ -103,6 +103,22 @@ impl Holding {
             Holding::Nothing(_) => None,
         }
     }
+
+    fn standing(&self) -> Standing {
+        match self {
+            Holding::Tape(tape) => {
+                let index = tape.image.index();
+                Standing {
+                    place: tape.place,
+                    file: index.marks_before(tape.place.object),
+                    end: index.end(),
+                    marks: index.marks(),
+                    carried: tape.carried,
+                }
+            }
+            Holding::Nothing(carried) => Standing { carried: *carried, ..Standing::default() },
+        }
+    }
 }
 
 /// A drive, and the tape in it.
@@ -113,11 +129,13 @@ pub struct Drive {
     /// How far a command is that goes on behind its answer.
     pub progress: Progress,
     holding: Mutex<Holding>,
+    /// How it stood when what goes on behind its answer began.
+    seen: Mutex<Standing>,
     /// What is in it may not be written. Changed where no command is on its way.
     read_only: AtomicBool,
     /// Commands that would have written a protected tape.
     protected: AtomicU64,
-    /// What goes on behind its answer shall end: somebody waits to let go of the tape.
+    /// What goes on behind its answer shall end: somebody waits for it.
     resting: AtomicBool,
 }
 
@@ -138,6 +156,7 @@ impl Drive {
             turn: Turn::default(),
             progress: Progress::default(),
             holding: Mutex::new(Holding::Nothing(Carried::default())),
+            seen: Mutex::default(),
             read_only: AtomicBool::new(false),
             protected: AtomicU64::new(0),
             resting: AtomicBool::new(false),
@@ -216,10 +235,8 @@ impl Drive {
     }
 
     fn refused(&self, command: Command, protected: bool) -> std::result::Result<(), Box<Outcome>> {
-        let writes = matches!(
-            command,
-            Command::Write { .. } | Command::Marks { .. } | Command::Erase { .. }
-        );
+        let writes =
+            matches!(command, Command::Write { .. } | Command::Marks { .. } | Command::Erase);
         if writes && (protected || self.read_only.load(Ordering::Relaxed)) {
             self.protected.fetch_add(1, Ordering::Relaxed);
             return Err(Box::new(Outcome::check(WRITE_PROTECTED)));
@@ -242,19 +259,18 @@ impl Drive {
         outcome
     }
 
-    /// Whether a command, whose turn it is, is answered before it is done: it has IMMED, and takes
-    /// long. Then it is in progress, and `run_behind` carries it out.
+    /// Make what was written stable for a command whose turn it is and that goes on behind its
+    /// answer, which this is (SSC-5, "VERIFY(6) command", IMMED).
+    ///
+    /// Some: it is in progress, and `run_behind` carries it out.
     #[must_use]
-    pub fn goes_behind(&self, command: Command) -> bool {
-        let Some(opcode) = command.immediate() else { return false };
-        let behind = self.holding().tape().is_some_and(|tape| {
-            let long = tape.image.is_unstable() || matches!(command, Command::Verify(_));
-            long && tape.deferred.is_none()
-        });
-        if behind {
-            self.progress.begin(opcode);
-        }
-        behind
+    pub fn begin_behind(&self) -> Option<Outcome> {
+        let mut holding = self.holding();
+        let tape = holding.tape().filter(|tape| tape.deferred.is_none())?;
+        tape.image.sync().ok()?;
+        *self.seen() = holding.standing();
+        self.progress.begin();
+        Some(Outcome::good(0))
     }
 
     /// Carry out a command that was answered already, and give the turn back; whoever comes next is
@@ -271,25 +287,22 @@ impl Drive {
         self.turn.give_back();
     }
 
-    /// How it stands; without a tape, at the beginning of nothing.
+    /// How it stands; without a tape, at the beginning of nothing. Of a tape on which something goes
+    /// on behind its answer, how it stood when that began: it may take hours.
     #[must_use]
     pub fn standing(&self) -> Standing {
-        let refused = self.protected.load(Ordering::Relaxed);
-        match &*self.holding() {
-            Holding::Tape(tape) => {
-                let index = tape.image.index();
-                Standing {
-                    place: tape.place,
-                    file: index.marks_before(tape.place.object),
-                    end: index.end(),
-                    marks: index.marks(),
-                    carried: Carried { refused, ..tape.carried },
-                }
-            }
-            Holding::Nothing(carried) => {
-                Standing { carried: Carried { refused, ..*carried }, ..Standing::default() }
-            }
-        }
+        let going_on = self.progress.now().is_some();
+        let mut at = match self.holding.try_lock() {
+            Ok(holding) => holding.standing(),
+            Err(_) if going_on => *self.seen(),
+            Err(_) => self.holding().standing(),
+        };
+        at.carried.refused = self.protected.load(Ordering::Relaxed);
+        at
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Standing> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What became of the image when it was opened.
@@ -308,15 +321,26 @@ impl Drive {
         }
     }
 
-    /// Make everything stable, keep the index, and stand at the beginning. A VERIFY that goes on
-    /// behind its answer is ended.
+    /// Have what is in the drive. A VERIFY that goes on behind its answer is ended for that.
+    fn interrupt(&self) -> MutexGuard<'_, Holding> {
+        self.resting.store(true, Ordering::Relaxed);
+        let holding = self.holding();
+        self.resting.store(false, Ordering::Relaxed);
+        holding
+    }
+
+    /// End what goes on behind its answer; the tape stands where that was.
+    pub fn end_behind(&self) {
+        drop(self.interrupt());
+    }
+
+    /// Make everything stable, keep the index, and stand at the beginning. What goes on behind its
+    /// answer is ended.
     ///
     /// # Errors
     /// What the kernel says.
     pub fn rest(&self) -> Result<()> {
-        self.resting.store(true, Ordering::Relaxed);
-        let mut holding = self.holding();
-        self.resting.store(false, Ordering::Relaxed);
+        let mut holding = self.interrupt();
         let Some(tape) = holding.tape() else { return Ok(()) };
         tape.go(Place::default());
         tape.image.close().map_err(|source| Error::Io { context: "write the tape image", source })
@@ -369,32 +393,25 @@ impl Tape {
             Command::Position { form, allocation } => {
                 position::read(self, form, allocation, buffers)
             }
-            Command::Erase { .. } => self
-                .stable(progress, |tape| tape.image.open_at(tape.place).map(|()| Outcome::good(0))),
-            Command::Rewind { .. } => self.stable(progress, |tape| {
+            Command::Erase => {
+                self.stable(|tape| tape.image.open_at(tape.place).map(|()| Outcome::good(0)))
+            }
+            Command::Rewind => self.stable(|tape| {
                 tape.go(Place::default());
                 Ok(Outcome::good(0))
             }),
-            Command::Space { over, count } => {
-                self.stable(progress, |tape| spacing::space(tape, over, count))
+            Command::Space { over, count } => self.stable(|tape| spacing::space(tape, over, count)),
+            Command::Locate(target) => self.stable(|tape| spacing::locate(tape, target)),
+            Command::Verify(check) => {
+                self.stable(|tape| Ok(verifying::verify(tape, check, buffers, ended, progress)))
             }
-            Command::Locate { target, .. } => {
-                self.stable(progress, |tape| spacing::locate(tape, target))
-            }
-            Command::Verify(check) => self.stable(progress, |tape| {
-                Ok(verifying::verify(tape, check, buffers, ended, progress))
-            }),
         }
     }
 
     /// Make what was written stable, then do it (SSC-5: a command that moves the tape elsewhere
     /// writes buffered blocks first).
-    fn stable(
-        &mut self,
-        progress: &Progress,
-        act: impl FnOnce(&mut Self) -> std::io::Result<Outcome>,
-    ) -> Outcome {
-        if let Err(error) = self.image.sync_telling(|done, whole| progress.at(done, whole)) {
+    fn stable(&mut self, act: impl FnOnce(&mut Self) -> std::io::Result<Outcome>) -> Outcome {
+        if let Err(error) = self.image.sync() {
             self.carried.write_errors += 1;
             return answers::host(&error, true, 0);
         }

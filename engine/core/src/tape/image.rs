@@ -14,8 +14,6 @@ use crate::error::{Error, Result};
 
 /// Zeros that are written at once.
 const ZEROS: usize = 1 << 16;
-/// Bytes that are made stable between two words of how far it is.
-const SYNCED: u64 = 32 << 20;
 
 /// What was done to an image, or found out about it, when it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,8 +43,6 @@ pub struct Image {
     changing: bool,
     /// Something is not on stable storage.
     unstable: bool,
-    /// Up to here all is, or as good as.
-    stable: u64,
 }
 
 impl Image {
@@ -81,7 +77,6 @@ impl Image {
             size,
             changing: false,
             unstable: false,
-            stable: size,
         };
         match known {
             Known::Index(index) => image.index = *index,
@@ -179,7 +174,6 @@ impl Image {
             self.file.set_length(place.offset)?;
             self.file.flush()?;
             self.size = place.offset;
-            self.stable = self.stable.min(self.size);
         }
         self.index.truncate(place);
         Ok(())
@@ -225,12 +219,6 @@ impl Image {
         }
     }
 
-    /// Whether something is not on stable storage.
-    #[must_use]
-    pub fn is_unstable(&self) -> bool {
-        self.unstable
-    }
-
     /// Make everything stable.
     ///
     /// # Errors
@@ -239,25 +227,8 @@ impl Image {
         if self.unstable {
             self.file.flush()?;
             self.unstable = false;
-            self.stable = self.size;
         }
         Ok(())
-    }
-
-    /// The same in pieces, and say after each how far it is: bytes, of how many.
-    ///
-    /// # Errors
-    /// What the kernel says.
-    pub fn sync_telling(&mut self, mut tell: impl FnMut(u64, u64)) -> std::io::Result<()> {
-        let (begin, whole) = (self.stable, self.size.saturating_sub(self.stable));
-        let mut done = 0;
-        while self.unstable && done < whole {
-            tell(done, whole);
-            let piece = (whole - done).min(SYNCED);
-            self.file.write_out(begin + done, piece);
-            done += piece;
-        }
-        self.sync()
     }
 
     /// Make everything stable, and keep the index for the next time the image is opened.

@@ -9,8 +9,8 @@ use crate::outcome::{Outcome, Service};
 const BOP: u8 = 0x80;
 /// Between early warning and the end.
 const EOP: u8 = 0x40;
-/// The short form has no room for the object's number.
-const LOCATION_UNKNOWN: u8 = 0x04;
+/// PERR: the short form has no room for the object's number.
+const OVERFLOW: u8 = 0x02;
 
 /// Tell where the tape stands.
 pub fn read(tape: &Tape, form: Form, allocation: usize, buffers: &Buffers) -> Outcome {
@@ -32,7 +32,7 @@ pub fn read(tape: &Tape, form: Form, allocation: usize, buffers: &Buffers) -> Ou
                     data[4..8].copy_from_slice(&short.to_be_bytes());
                     data[8..12].copy_from_slice(&short.to_be_bytes());
                 }
-                Err(_) => flags |= LOCATION_UNKNOWN,
+                Err(_) => flags |= OVERFLOW,
             }
             20
         }

@@ -1,6 +1,7 @@
 //! Whose turn it is: a tape has one command at a time, first come first served.
 
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::pool::Job;
@@ -39,6 +40,17 @@ impl Turn {
         }
         queue.busy = true;
         Some(job)
+    }
+
+    /// Take those out of the queue that shall end: they are not carried out any more.
+    #[must_use]
+    pub fn leave(&self) -> Vec<Job> {
+        let mut queue = self.lock();
+        let waiting = std::mem::take(&mut queue.waiting);
+        let (ended, stay): (Vec<_>, _) =
+            waiting.into_iter().partition(|job| job.ended.load(Ordering::Relaxed));
+        queue.waiting = VecDeque::from(stay);
+        ended
     }
 
     /// Give it back.

@@ -217,6 +217,13 @@ impl Worker {
                 if let Some(ended) = &slot.ended {
                     ended.store(true, Ordering::Relaxed);
                 }
+                // What waits for a tape's turn does not wait for it to be aborted.
+                if let Some(drive) = slot.medium.as_ref().and_then(|medium| medium.drive()) {
+                    for job in drive.turn.leave() {
+                        let outcome = Box::new(Outcome::of(Service::Aborted));
+                        job.reply.post(Order::PoolDone(job.token, outcome));
+                    }
+                }
             }
             // SG takes nothing back: the command ends by itself, or by its time-out.
             Holder::Device => {}

@@ -152,6 +152,9 @@ async def test_a_protected_tape_has_protected_attributes(image):
         await one.connected()
         assert code_of((await write(one, attribute(0x806, BARCODE))).sense) == PROTECTED
         assert not image.with_name("a.tap.mam").exists()
+        # A drive writes its density, whatever this cartridge allows.
+        for media, flags in ((0, 0xA0), (1, 0x20)):
+            assert (await one.data(f"44 0{media} 00 00 00 00 00 ff ff 00"))[6] == flags
 
 
 async def test_pages_of_logs_are_those_of_a_tape(drive):
@@ -169,6 +172,30 @@ async def test_an_unload_that_is_prevented_is_an_alert(drive):
     data = await drive.data("4d 00 6e 00 00 00 00 ff ff 00")
     raised = [n + 1 for n, flag in enumerate(data[8::5]) if flag]
     assert raised == [0x0A]
+
+
+async def test_alerts_of_a_load_are_in_the_memory_after_it(drive):
+    assert (await values(drive))[Id.TAPE_ALERT] == (0x80, bytes(8))
+    await drive.data("1e 00 00 00 01 00")
+    await drive.sense(UNLOAD)
+    await drive.data("4d 00 6e 00 00 00 00 ff ff 00")
+    assert (await values(drive))[Id.TAPE_ALERT] == (0x80, bytes(8)), "it is of the load before"
+    await drive.data("1e 00 00 00 00 00")
+    await drive.data(UNLOAD)
+    await drive.data(LOAD)
+    assert (await values(drive))[Id.TAPE_ALERT] == (0x80, b"\0\x40" + bytes(6))
+    await drive.data(UNLOAD)
+    await drive.data(LOAD)
+    assert (await values(drive))[Id.TAPE_ALERT] == (0x80, bytes(8))
+
+
+async def test_densities_are_told_by_medium_type_too(drive):
+    for cdb in ("44 02", "44 03"):
+        data = await drive.data(f"{cdb} 00 00 00 00 00 ff ff 00")
+        assert (len(data), data[8:10]) == (60, b"\1\x80")
+    await drive.data(UNLOAD)
+    assert await drive.data("44 02 00 00 00 00 00 ff ff 00")
+    assert code_of(await drive.sense("44 03 00 00 00 00 00 ff ff 00")) == (2, 0x3A, 0)
 
 
 async def compression(drive):
