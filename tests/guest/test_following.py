@@ -30,7 +30,7 @@ type = "tape"
 product = "scsi_*"
 vdev = "0:0:1{n}:0"
 """
-DISK, REMOVED, RULED = 1, 2, 10  # targets
+DISK, REMOVED, PULLED, RULED = 1, 2, 3, 10  # targets
 READ, INQUIRY = "28000000000000000800", "12000000ff00"
 NOT_READY_OFFLINE, POWERED_ON = (2, 0x04, 0x12), (6, 0x29, 0x00)
 OUT_OF_RANGE, CAPACITY_CHANGED = (5, 0x21, 0x00), (6, 0x2A, 0x09)
@@ -185,3 +185,28 @@ def test_devices_says_where_each_is_attached(followed: Followed) -> None:
     assert told["0:0:1:0"]["attached"] == []
     [process] = told[tape]["in-use"]["processes"]
     assert process.startswith("vhost-pvscsi")
+
+
+@pytest.mark.long
+def test_a_disk_is_pulled_out_and_put_in_elsewhere(followed: Followed) -> None:
+    # The last test here: its disk ends where others do not look for it.
+    host = followed.host
+    followed.tell("scsi-attach", "serial:RIG-DISK-0", f"0:0:{PULLED}:0")
+    followed.hear("LUN_ATTACHED")
+    followed.settle(PULLED)
+    data = bytes(range(256)) * 16
+    assert followed.ask(PULLED, "2a" + READ[2:], data_out=data).good
+    read = bytes.fromhex(READ)
+    for tag in range(1, 9):
+        host.inside.call(inside.submit, PULLED, 0, read, data_in=4096, tag=tag)
+    host.pull_disk()
+    assert followed.hear("DEVICE_LOST")["device"] == "0:0:0:0"
+    for tag in range(1, 9):
+        host.inside.call(inside.wait, tag)
+    told = followed.ask(PULLED, READ, data_in=4096)
+    assert (told.status, told.sense_code) == (CHECK_CONDITION, NOT_READY_OFFLINE)
+    host.push_disk(scsi_id=5)
+    assert followed.hear("DEVICE_RETURNED")["device"] == "0:0:5:0"
+    assert POWERED_ON in followed.settle(PULLED)
+    assert followed.ask(PULLED, READ, data_in=4096).data == data
+    followed.tell("scsi-detach", f"0:0:{PULLED}:0")

@@ -60,6 +60,28 @@ class ScsiHost(OuterHost):
             extra=tuple(words),
         )
 
+    def pull_disk(self) -> None:
+        """Pull QEMU's own disk out, as a person would."""
+        self._machine.qmp.execute("device_del", id="disk")
+
+    def push_disk(self, *, scsi_id: int) -> None:
+        """Put that disk in again, with its names and data, where that may be."""
+        blocks = {"driver": "file", "filename": str(Path(self._files.name) / "disk")}
+        self._machine.qmp.execute("blockdev-add", node_name="again", **blocks)
+        self._machine.qmp.execute(
+            "device_add",
+            driver="scsi-hd",
+            id="disk",
+            bus="hba0.0",
+            scsi_id=scsi_id,
+            lun=0,
+            drive="again",
+            vendor="RIG",
+            product="forwarded disk",
+            serial="RIG-DISK-0",
+            wwn=0x5000C500A0000001,
+        )
+
     def load_scsi_debug(self, **parameters: int) -> None:
         """Have the simulated adapters, with none at first."""
         words = " ".join(f"{name}={value}" for name, value in parameters.items())

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from vhost_pvscsi.devices.forwarded.opening import open_sg
 from vhost_pvscsi.devices.pdev import join_commas, parse_pdev, split_commas
 from vhost_pvscsi.discovery.listing import locate
@@ -21,15 +19,6 @@ if TYPE_CHECKING:
 
 #: Types of which SG itself keeps others out; of disks the daemon does, by their block nodes.
 _KEPT_BY_SG = frozenset({"tape", "changer"})
-
-
-def pass_option() -> click.Option:
-    """Make the option that asks for it."""
-    return click.Option(
-        ["--pass", "passes"],
-        is_flag=True,
-        help="Open the SCSI device here and send it to the daemon, which need not be able to.",
-    )
 
 
 async def attach(client: Client, arguments: Mapping[str, Any]) -> Any:

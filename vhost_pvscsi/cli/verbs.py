@@ -13,7 +13,7 @@ import click
 from vhost_pvscsi.control.commands import COMMANDS
 from vhost_pvscsi.control.parameter import RULES, SWITCH
 
-from . import passing, render
+from . import render
 from .client import Client
 from .common import HELP_NAMES, common_options, telling_failures
 from .completion import COMPLETED, OF_HOST, completion
@@ -43,7 +43,7 @@ def _make(command: Command) -> click.Command:
                 _parameter(parameter, there=command.name not in _NEW)
                 for parameter in command.parameters
             ),
-            *([passing.pass_option()] if command.name == "scsi-attach" else ()),
+            *([_pass_option()] if command.name == "scsi-attach" else ()),
             *common_options(),
         ],
         help="\n\n".join(text for text in (command.summary, command.details) if text),
@@ -78,11 +78,21 @@ def _parameter(parameter: Parameter, *, there: bool) -> click.Parameter:
     )
 
 
+def _pass_option() -> click.Option:
+    return click.Option(
+        ["--pass", "passes"],
+        is_flag=True,
+        help="Open the SCSI device here and send it to the daemon, which need not be able to.",
+    )
+
+
 def _run_command(command: Command, control: Path, as_json: bool, **values: Any) -> None:
     with telling_failures():
         # What is wrong in itself needs no daemon to say so.
         arguments = _arguments(command, values)
         if values.get("passes"):
+            from . import passing  # noqa: PLC0415 -- what knows of devices takes time to read
+
             answer = _talk(control, lambda client: passing.attach(client, arguments))
         else:
             answer = _talk(control, lambda client: client.execute(command.name, arguments))

@@ -61,6 +61,14 @@ class _Header(ctypes.Structure):
     )
 
 
+def moved(length: int, residual: int) -> int:
+    """Return how many bytes of a transfer have been moved, as SG tells.
+
+    A residual that cannot be one is of a device that had more to give (engine/core/src/sg/ends.rs).
+    """
+    return length - residual if 0 <= residual <= length else length
+
+
 class SgIo:
     """Asks by an SG node that is open."""
 
@@ -100,8 +108,7 @@ class SgIo:
             status = Status(header.status & 0x7E)
         except ValueError:
             return Reply(service=Service.FAILURE)
-        moved = max(length - max(header.resid, 0), 0)
-        told = data.raw[:moved] if room and not data_out else b""
+        told = data.raw[: moved(length, header.resid)] if room and not data_out else b""
         return Reply(status, sense=sense.raw[: header.sb_len_wr], data=told)
 
     def _refused(self, opcode: int, error: OSError) -> Reply:
