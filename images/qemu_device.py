@@ -32,22 +32,28 @@ _LIBRARIES = Path("usr/lib/x86_64-linux-gnu")
 
 @dataclass(frozen=True, slots=True)
 class DeviceModule:
-    """A QEMU, and the module that brings the device into it."""
+    """A QEMU, and the module that brings the device into it; no module if it was built in."""
 
     qemu: Qemu
-    module: Path
+    module: Path | None
 
     @property
     def environment(self) -> dict[str, str]:
         """What to add to QEMU's environment."""
-        return {**self.qemu.environment, "LD_PRELOAD": str(self.module)}
+        preloaded = {"LD_PRELOAD": str(self.module)} if self.module else {}
+        return {**self.qemu.environment, **preloaded}
+
+    @property
+    def paste_line(self) -> str:
+        """How to start it, as words of a shell that `env` takes too."""
+        words = (f"{name}={value}" for name, value in self.environment.items())
+        return shlex.join([*words, *self.qemu.command])
 
 
 def make(*, report: Callable[[str], None] = lambda _: None) -> DeviceModule:
     """Return the module, built first if it is not there or its sources changed."""
     plan = manifest.load()
-    apt = build.private_apt(plan)
-    tarball = apt.download_source(plan.device_source, suite=plan.xen_host.suite)
+    tarball = source_tarball()
     # qemu_10.0.2+ds.orig.tar.xz
     version = tarball.name.partition("_")[2].partition("+")[0]
     qemu = qemus.find(plan.xen_host.qemu_version, report=report)
@@ -59,15 +65,20 @@ def make(*, report: Callable[[str], None] = lambda _: None) -> DeviceModule:
     with cache.lock("qemu-device"):
         if not cache.is_current(folder, stamp):
             report(f"device for QEMU {qemu.version}")
-            _compile(folder, qemu, _source(tarball, "qemu-headers", _HEADERS), _headers(apt, plan))
+            _compile(folder, qemu, _source(tarball, "qemu-headers", _HEADERS), _headers(plan))
             cache.complete(folder, stamp)
     return DeviceModule(qemu, folder / "xen-vscsi.so")
 
 
+def source_tarball() -> Path:
+    """Return the source of the QEMU that emulates Xen, fetched first if it is not there."""
+    plan = manifest.load()
+    return build.private_apt(plan).download_source(plan.device_source, suite=plan.xen_host.suite)
+
+
 def functional_tests() -> list[Path]:
     """Return the folders of Python packages that a functional test in QEMU's tree imports."""
-    plan = manifest.load()
-    tarball = build.private_apt(plan).download_source(plan.device_source, suite=plan.xen_host.suite)
+    tarball = source_tarball()
     with cache.lock("qemu-device"):
         tree = _source(tarball, "qemu-functional", _FUNCTIONAL)
     return [(tree / name).parent for name in _FUNCTIONAL]
@@ -86,7 +97,8 @@ def _source(tarball: Path, name: str, parts: tuple[str, ...]) -> Path:
     return folder
 
 
-def _headers(apt: archive.PrivateApt, plan: manifest.Manifest) -> Path:
+def _headers(plan: manifest.Manifest) -> Path:
+    apt = build.private_apt(plan)
     folder = cache.root() / "qemu-headers-of-libraries"
     packages = [
         package
@@ -128,12 +140,7 @@ def _libraries(qemu: Qemu) -> list[str]:
 
 def main() -> int:
     """Build from the command line."""
-    return command_line.run(make, lambda made: (_command(made),))
-
-
-def _command(made: DeviceModule) -> str:
-    words = (f"{name}={value}" for name, value in made.environment.items())
-    return shlex.join([*words, *made.qemu.command])
+    return command_line.run(make, lambda made: (made.paste_line,))
 
 
 if __name__ == "__main__":

@@ -47,7 +47,16 @@ class Qemu:
 def host() -> Qemu | None:
     """Return the QEMU that the host has, if any."""
     path = shutil.which(_PROGRAM)
-    return _ask((path,), Path(path), {}) if path else None
+    return at(Path(path)) if path else None
+
+
+def at(program: Path) -> Qemu:
+    """Return the QEMU that is this program.
+
+    Raises:
+        RigError: it is none, or does not start.
+    """
+    return _ask((str(program),), program, {})
 
 
 def find(version: str, *, report: Callable[[str], None] = lambda _: None) -> Qemu:

@@ -56,6 +56,7 @@ static bool table_add(XenVscsiMemory *table, MemoryRegionSection *section,
 
 bool xen_vscsi_memory_collect(XenVscsiMemory *table, Error **errp)
 {
+    ERRP_GUARD();
     hwaddr at = 0;
 
     memset(table, 0, sizeof(*table));
@@ -101,6 +102,8 @@ static int find_grant_table(RAMBlock *block, void *opaque)
 
 bool xen_vscsi_grant_table(XenVscsiRegion *region, Error **errp)
 {
+    ERRP_GUARD();
+
     memset(region, 0, sizeof(*region));
     region->fd = -1;
     qemu_ram_foreach_block(find_grant_table, region);

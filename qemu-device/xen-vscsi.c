@@ -193,13 +193,41 @@ void xen_vscsi_link_up(XenVscsi *s)
     }
 }
 
+/* One that is on its way out still has its nodes. */
+static bool is_vhost_taken(XenVscsi *s)
+{
+    BusState *bus = qdev_get_parent_bus(DEVICE(s));
+    BusChild *kid;
+
+    QTAILQ_FOREACH(kid, &bus->children, sibling) {
+        Object *other = object_dynamic_cast(OBJECT(kid->child), TYPE_XEN_VSCSI);
+
+        if (other && other != OBJECT(s) &&
+            XEN_VSCSI(other)->vhost == s->vhost) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static char *xen_vscsi_get_name(XenDevice *xendev, Error **errp)
 {
-    return g_strdup_printf("%u", XEN_VSCSI(xendev)->vhost);
+    ERRP_GUARD();
+    XenVscsi *s = XEN_VSCSI(xendev);
+
+    /* QEMU's xenstore would let both write the same nodes. */
+    if (is_vhost_taken(s)) {
+        error_setg(errp, "xen-vscsi: there is one with vhost=%u already",
+                   s->vhost);
+        error_append_hint(errp, "Give each a vhost= of its own.\n");
+        return NULL;
+    }
+    return g_strdup_printf("%u", s->vhost);
 }
 
 static void xen_vscsi_realize(XenDevice *xendev, Error **errp)
 {
+    ERRP_GUARD();
     XenVscsi *s = XEN_VSCSI(xendev);
 
     if (!qemu_chr_fe_backend_connected(&s->chr)) {

@@ -111,6 +111,8 @@ def test_luns_come_and_go_under_io(
 
 
 def test_another_program_is_refused(xen_device: DeviceModule) -> None:
+    if xen_device.module is None:
+        pytest.skip("this QEMU has the device built in")
     done = subprocess.run(
         [sys.executable, "-c", "print('it ran')"],
         env={**os.environ, "LD_PRELOAD": str(xen_device.module)},

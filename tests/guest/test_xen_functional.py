@@ -25,15 +25,12 @@ _WORK = "/run/functional"
 def test_functional_test_of_the_patches(xen_host: OuterHost, xen_device: DeviceModule) -> None:
     binary = f"{_WORK}/qemu-system-x86_64"
     variables = {
-        **xen_device.environment,
         "PYTHONPATH": ":".join(map(str, qemu_device.functional_tests())),
         "PYTHONDONTWRITEBYTECODE": "1",
         "QEMU_BUILD_ROOT": _WORK,
         "QEMU_TEST_QEMU_BINARY": binary,
     }
-    module = variables.pop("LD_PRELOAD")
-    started = shlex.join(["exec", "env", f"LD_PRELOAD={module}", *xen_device.qemu.command])
-    wrapper = f'#!/bin/sh\n{started} "$@"\n'
+    wrapper = f'#!/bin/sh\nexec env {xen_device.paste_line} "$@"\n'
     xen_host.check(
         f"mkdir -p {_WORK}; printf %s {shlex.quote(wrapper)} >{binary}; chmod +x {binary}"
     )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.harness.inner_guest import InnerGuest
     from tests.harness.nested import OuterHost
 
-pytestmark = [pytest.mark.guest, pytest.mark.xen]
+pytestmark = [pytest.mark.guest, pytest.mark.xen, pytest.mark.usefixtures("library")]
 
 #: What each device is asked, on the host itself and in the guest.
 QUESTIONS = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from images import bacula as with_bacula
 from images import boot_disk as disk
@@ -15,9 +15,6 @@ from images import udev as udevd
 from images import xen_host as host
 
 from .machine import kernel_words
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def guest() -> build.GuestImage:
@@ -70,7 +67,12 @@ def xen_guest() -> build.GuestImage:
 
 
 def xen_device() -> qemu_device.DeviceModule:
-    """Return the QEMU that emulates Xen, and our device for it, compiled if need be."""
+    """Return the QEMU that emulates Xen, and our device for it, compiled if need be.
+
+    `VHOST_PVSCSI_XEN_QEMU=PROGRAM` names one that has the device built in.
+    """
+    if program := os.environ.get("VHOST_PVSCSI_XEN_QEMU"):
+        return qemu_device.DeviceModule(qemus.at(Path(program).resolve()), module=None)
     return qemu_device.make(report=_report)
 
 

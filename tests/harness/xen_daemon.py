@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .nested import OuterHost, OuterProcess
 
 #: Paths in the outer guest.
-SOCKETS = (Path("/run/vscsi0.sock"), Path("/run/scsi1.sock"))
+SOCKETS = (Path("/run/vscsi0.sock"), Path("/run/scsi1.sock"), Path("/run/vscsi2.sock"))
 CONTROL = Path("/run/control.sock")
 #: What anything may need under two emulations on a busy machine. Python's start alone takes 10 s.
 PATIENCE = 300.0
@@ -25,7 +25,7 @@ IMAGE, MEMORY, BAD, HANGING = 0, 1, 8, 9  #: Targets of LUNs, and what they are.
 TAPE, SMALL_TAPE = 10, 11
 CHANGER, LIBRARY_DRIVE = 12, 13
 BAD_BLOCK, SHORT_BLOCK, HUNG_BLOCK = 1000, 2000, 3000
-#: At both virtual hosts, of which the first is the Xen guest's.
+#: At all virtual hosts. The first is the Xen guest's, the second that of one with virtio.
 LUNS = {
     IMAGE: f"{_DISK},share=on",
     MEMORY: "ram:64M,share=on,max-transfer=508K",
@@ -56,13 +56,18 @@ class OuterDaemon:
         *,
         more: Mapping[str, str] | None = None,
     ) -> None:
-        """Prepare one that has those LUNs at both of its virtual hosts: target = PDEV.
+        """Prepare one that has those LUNs at all of its virtual hosts: target = PDEV.
 
         `more` are LUNs at one of them, VDEV = PDEV.
         """
         self._host = host
         self._luns = luns
         self._more = more or {}
+        #: Places of the LUNs at the first virtual host, channel:target:lun.
+        self.places = (
+            *(f"0:{target}:0" for target in luns),
+            *(vdev.removeprefix("0:") for vdev in self._more if vdev.startswith("0:")),
+        )
         self._process: OuterProcess | None = None
 
     def start(self) -> None:

@@ -59,23 +59,33 @@ def xen_host(evidence: Collector) -> Iterator[OuterHost]:
 @pytest.fixture(scope="session")
 def library(xen_host: OuterHost) -> tgt.Library:
     """Stage: tapes, changer, CD and disk of the Xen host itself."""
-    return tgt.start(xen_host, tape_mib=4)
+    return tgt.start(xen_host)
 
 
 @pytest.fixture(scope="session")
-def xen_backend(xen_host: OuterHost, library: tgt.Library) -> OuterDaemon:
+def xen_backend(request: pytest.FixtureRequest, xen_host: OuterHost) -> OuterDaemon:
     """Stage: a back-end beside the Xen guest's QEMU.
 
-    It forwards the drive beside the changer to the Xen guest, the others to the one with virtio.
+    It has the library from its start where any test of the session wants that, else never.
+    """
+    more = {**TAPES, **LIBRARY}
+    tests = (item for item in request.session.items if isinstance(item, pytest.Function))
+    if any("library" in test.fixturenames for test in tests):
+        more |= forwarded(request.getfixturevalue("library"))
+    daemon = OuterDaemon(xen_host, more=more)
+    daemon.start()
+    return daemon
+
+
+def forwarded(library: tgt.Library) -> dict[str, str]:
+    """Forward the drive beside the changer to the Xen guest, the others to the one with virtio.
+
     Tests ask them without us, too, as nobody should where data counts.
     """
     guests = {lun: 0 if lun == tgt.TAPE_BESIDE else 1 for lun in tgt.LUNS}
-    forwarded = {
+    return {
         f"{guests[lun]}:0:{FORWARDED}:{lun}": f"{library.node(lun)},lock=off" for lun in tgt.LUNS
     }
-    daemon = OuterDaemon(xen_host, more={**TAPES, **LIBRARY, **forwarded})
-    daemon.start()
-    return daemon
 
 
 @pytest.fixture(scope="session")

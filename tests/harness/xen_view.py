@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import disks
-from .xen_daemon import LIBRARY, LUNS, PATIENCE, TAPES
-from .xen_plugin import FORWARDED
+from .xen_daemon import LUNS, PATIENCE
 
 if TYPE_CHECKING:
     from .inner_guest import InnerGuest
+    from .xen_daemon import OuterDaemon
 
 
 def until(guest: InnerGuest, condition: str) -> None:
@@ -23,13 +23,12 @@ def has_disk(target: int) -> str:
     return f"ls /sys/bus/scsi/devices/*:0:{target}:0/block/* >/dev/null 2>&1"
 
 
-def wait_for_luns(guest: InnerGuest) -> None:
+def wait_for_luns(guest: InnerGuest, backend: OuterDaemon) -> None:
     """Wait until the guest has all LUNs that are there from the start."""
     for target in LUNS:
         until(guest, has_disk(target))
     # A driver that goes while one is still asked waits for the back-end's answer.
-    places = (vdev.partition(":")[2] for vdev in (*TAPES, *LIBRARY))
-    for place in (*places, f"0:{FORWARDED}:*"):
+    for place in backend.places:
         until(guest, f"ls /sys/bus/scsi/devices/*:{place}/scsi_generic/* >/dev/null 2>&1")
 
 
