@@ -44,10 +44,6 @@ def luns(short_folder: Path) -> list[str]:
     return [f"0:0:0:0=tape:{short_folder}/t.tap,create,compression=on"]
 
 
-def until(guest: Machine, condition: str) -> None:
-    guest.console.check(f"until {condition}; do usleep 20000; done", timeout=120)
-
-
 def test_a_kill_loses_nothing_before_the_last_filemark(guest: Machine, daemon: Daemon) -> None:
     guest.console.check(
         "set -e; modprobe st; mkdir /tmp/a; cd /tmp/a; head -c 200000 /dev/urandom >data;"
@@ -59,11 +55,11 @@ def test_a_kill_loses_nothing_before_the_last_filemark(guest: Machine, daemon: D
             f"set -e; rm -f /tmp/writing /tmp/ended; {mt} rewind; {mt} fsf {number - 1};"
             f"sh /tmp/write {number} </dev/null >/tmp/said 2>&1 &"
         )
-        until(guest, "[ -e /tmp/writing ]")
+        guest.console.wait_until("[ -e /tmp/writing ]")
         daemon.kill()
         daemon.start()
         # What was under way is not repeated, but ends: the drive was powered on.
-        until(guest, "[ -e /tmp/ended ]")
+        guest.console.wait_until("[ -e /tmp/ended ]")
         assert guest.console.check("cat /tmp/ended").strip() == "2"
         assert "Input/output error" in guest.console.check("cat /tmp/said")
         last = guest.console.check("cat /tmp/acknowledged").strip()

@@ -82,6 +82,13 @@ class GuestConsole:
             raise CommandFailedError(f"{command!r}: status {result.status}\n{result.output}")
         return result.output
 
+    def wait_until(self, condition: str, *, timeout: float = 60.0) -> None:
+        """Wait until a shell condition holds.
+
+        What comes and goes in a file system is no event that a shell can wait for; it looks often.
+        """
+        self.check(f"until {condition}; do usleep 50000; done", timeout=timeout)
+
     def send(self, command: str) -> None:
         """Start a command whose end will not be seen, such as a reboot."""
         text = command.encode()

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
 def until(guest: InnerGuest, condition: str) -> None:
     """Wait until a shell condition holds in the guest."""
-    # What comes and goes in sysfs is no event that a shell can wait for; this looks often.
-    guest.console.check(f"until {condition}; do usleep 100000; done", timeout=PATIENCE)
+    guest.console.wait_until(condition, timeout=PATIENCE)
 
 
 def has_disk(target: int) -> str:
