@@ -40,10 +40,7 @@ _HINT = "apt-get install gcc ninja-build patch perl pkg-config libfdt-dev libgli
 
 
 def make(*, report: Callable[[str], None] = lambda _: None) -> Path:
-    """Return the program, built first if it is not there or the patches changed.
-
-    It is built again after each patch, so that each is known to compile.
-    """
+    """Return the program, built first if it is not there or the patches changed."""
     tarball = qemu_device.source_tarball()
     patches = sorted((qemu_device.FOLDER / "patches").glob("*.patch"))
     folder = cache.root() / "qemu-patched"
@@ -57,11 +54,11 @@ def make(*, report: Callable[[str], None] = lambda _: None) -> Path:
             report(f"source of {tarball.name}")
             run(["tar", "-xf", str(tarball), "-C", str(source), "--strip-components=1"])
             _complete(source)
-            run([str(source / "configure"), *_CONFIGURE], folder=build, hint=_HINT)
             for patch in patches:
-                report(patch.name)
-                run(["patch", "-p1", "--fuzz=0", "-i", str(patch)], folder=source)
-                run(["ninja", f"-j{os.cpu_count()}", _PROGRAM], folder=build)
+                run(["patch", "-p1", "--fuzz=0", "-i", str(patch)], folder=source, hint=_HINT)
+            run([str(source / "configure"), *_CONFIGURE], folder=build, hint=_HINT)
+            report("QEMU, compiling")
+            run(["ninja", f"-j{os.cpu_count()}", _PROGRAM], folder=build)
             _bring_firmware(build / "qemu-bundle")
             cache.complete(folder, stamp)
     return build / _PROGRAM

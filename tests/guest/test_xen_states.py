@@ -59,7 +59,7 @@ def test_requests_in_flight_outlive_the_back_end(
     node = disks.find(xen_guest, IMAGE).node
     # Its own file tells its end: the console is needed meanwhile.
     xen_guest.console.check(
-        f"(fio --name=v --filename={node} --rw=randwrite --bs=4k --size=32m --direct=1"
+        f"(fio --name=v --filename={node} --rw=randwrite --bs=4k --size=8m --direct=1"
         " --ioengine=io_uring --iodepth=16 --verify=crc32c --do_verify=1 --verify_fatal=1"
         " >/tmp/fio 2>&1; echo $? >/tmp/ended) >/dev/null 2>&1 &"
     )
