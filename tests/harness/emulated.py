@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from vhost_pvscsi.devices.emulated.description import DiskGeometry, derive_identity
+from vhost_pvscsi.devices.emulated.description import DiskGeometry
 from vhost_pvscsi.devices.emulated.disk import EmulatedDisk
+from vhost_pvscsi.devices.identification import derive_identity
 from vhost_pvscsi.scsi.request import Request, Service, Status
 
 IDENTITY = derive_identity("file:/disk.img", serial="SERIAL1", wwn="5000c50015ea71ac")

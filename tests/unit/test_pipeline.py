@@ -5,8 +5,9 @@ from dataclasses import replace
 
 from vhost_pvscsi import pipeline
 from vhost_pvscsi.devices.absent import AbsentUnit
-from vhost_pvscsi.devices.emulated.description import DiskGeometry, derive_identity
+from vhost_pvscsi.devices.emulated.description import DiskGeometry
 from vhost_pvscsi.devices.emulated.disk import EmulatedDisk
+from vhost_pvscsi.devices.identification import derive_identity
 from vhost_pvscsi.identity import Address
 from vhost_pvscsi.munge.registry import Registry
 from vhost_pvscsi.scsi import opcodes

@@ -15,7 +15,7 @@ from vhost_pvscsi.devices.changer.folder import Folder, open_folder
 from vhost_pvscsi.devices.changer.reports import PRODUCT
 from vhost_pvscsi.devices.changer.settings import read_settings, settings_of
 from vhost_pvscsi.devices.changer.state import FoundDrive
-from vhost_pvscsi.devices.emulated.description import derive_identity
+from vhost_pvscsi.devices.identification import derive_identity
 from vhost_pvscsi.devices.tape.tape import EmulatedTape
 
 if TYPE_CHECKING:

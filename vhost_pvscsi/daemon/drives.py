@@ -6,7 +6,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
-from vhost_pvscsi.devices.emulated.description import derive_identity
+from vhost_pvscsi.devices.identification import derive_identity
 from vhost_pvscsi.devices.optical.disc import open_disc
 from vhost_pvscsi.devices.optical.drive import EmulatedDrive
 from vhost_pvscsi.devices.optical.reports import PRODUCT

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
-from vhost_pvscsi.devices.emulated.description import derive_identity
+from vhost_pvscsi.devices.identification import derive_identity
 from vhost_pvscsi.devices.tape.cartridge import Cartridge
 from vhost_pvscsi.devices.tape.description import PRODUCT
 from vhost_pvscsi.devices.tape.tape import EmulatedTape

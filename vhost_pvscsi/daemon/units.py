@@ -11,10 +11,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from vhost_pvscsi.devices import allocation
-from vhost_pvscsi.devices.emulated.description import DiskGeometry, derive_identity
+from vhost_pvscsi.devices.emulated.description import DiskGeometry
 from vhost_pvscsi.devices.emulated.disk import EmulatedDisk
 from vhost_pvscsi.devices.faults.file import load_rules
 from vhost_pvscsi.devices.forwarded.names import identity_of, with_own_names
+from vhost_pvscsi.devices.identification import derive_identity
 from vhost_pvscsi.devices.lun_options import USUAL_BLOCK
 from vhost_pvscsi.devices.opening import open_backing
 from vhost_pvscsi.devices.pdev import Kind, LunSpec

@@ -13,8 +13,8 @@ from vhost_pvscsi.identity import Address
 from vhost_pvscsi.scsi.medium_changer import ElementType
 
 from .changer.settings import count_of
-from .emulated.description import check_serial, parse_wwn
 from .faults.parse import parse_rule
+from .identification import check_serial, parse_wwn
 from .policy.policy import Policy, parse_allowed, parse_denied
 from .presentation import (
     PRODUCT_WIDTH,

@@ -9,7 +9,7 @@ from vhost_pvscsi.scsi.codes import Opcode
 from vhost_pvscsi.scsi.command import CommandSet
 from vhost_pvscsi.scsi.request import Reply, Request
 
-from .emulated.description import REVISION, VENDOR
+from .identification import REVISION, VENDOR
 from .unready import report_luns, request_sense
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vhost_pvscsi.devices.absent import ABSENT_UNIT
-from vhost_pvscsi.devices.emulated.description import DiskGeometry, derive_identity
+from vhost_pvscsi.devices.emulated.description import DiskGeometry
 from vhost_pvscsi.devices.emulated.disk import EmulatedDisk
+from vhost_pvscsi.devices.identification import derive_identity
 from vhost_pvscsi.devices.presentation import PLAIN, Hidden, Presentation
 from vhost_pvscsi.identity import Address
 from vhost_pvscsi.munge.inquiry import as_attached

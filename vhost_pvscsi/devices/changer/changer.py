@@ -16,8 +16,8 @@ from .state import ChangerState
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from vhost_pvscsi.devices.emulated.description import DiskIdentity
     from vhost_pvscsi.devices.faults.rule import Rule
+    from vhost_pvscsi.devices.identification import UnitIdentity
     from vhost_pvscsi.devices.nonvolatile import UnitMemory
     from vhost_pvscsi.devices.primary.unit import Executor
     from vhost_pvscsi.scsi.command import Command
@@ -43,7 +43,7 @@ class MediumChanger(PrimaryUnit[ChangerState]):
     def __init__(
         self,
         name: str,
-        identity: DiskIdentity,
+        identity: UnitIdentity,
         folder: Folder,
         contents: Contents,
         find_drive: FindDrive,

@@ -16,7 +16,7 @@ from vhost_pvscsi.scsi.sense import invalid_parameter
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from vhost_pvscsi.devices.emulated.description import DiskIdentity
+    from vhost_pvscsi.devices.identification import UnitIdentity
     from vhost_pvscsi.devices.nonvolatile import UnitMemory
     from vhost_pvscsi.devices.presentation import Presentation
     from vhost_pvscsi.devices.tape.tape import EmulatedTape
@@ -70,7 +70,7 @@ class ChangerState(UnitState):
 
     def __init__(
         self,
-        identity: DiskIdentity,
+        identity: UnitIdentity,
         commands: CommandSet,
         folder: Folder,
         contents: Contents,

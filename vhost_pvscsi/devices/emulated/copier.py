@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from vhost_pvscsi.devices.designators import descriptors, renamed
+from vhost_pvscsi.devices.host_errors import host_error
 from vhost_pvscsi.devices.presentation import PLAIN
 from vhost_pvscsi.scsi import copying, sense
 from vhost_pvscsi.scsi.command import Barrier
@@ -15,7 +16,6 @@ from vhost_pvscsi.scsi.copy_results import Failure, Forwarded, SegmentPointer
 from vhost_pvscsi.scsi.pages import Association, DeviceType
 from vhost_pvscsi.scsi.request import Reply, Status
 
-from .host_errors import host_error
 from .state import Reached
 
 if TYPE_CHECKING:

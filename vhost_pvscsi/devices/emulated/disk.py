@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from vhost_pvscsi.devices.allocation import FindRuns
     from vhost_pvscsi.devices.faults.rule import Rule
+    from vhost_pvscsi.devices.identification import UnitIdentity
     from vhost_pvscsi.devices.nonvolatile import UnitMemory
     from vhost_pvscsi.devices.presentation import Presentation
     from vhost_pvscsi.devices.primary.unit import Executor
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from vhost_pvscsi.scsi.command import Command
     from vhost_pvscsi.scsi.request import Reply, Request
 
-    from .description import DiskGeometry, DiskIdentity
+    from .description import DiskGeometry
 
 #: Finds the units that a nexus reaches, and as what: who may be copied from and to.
 Neighbours: TypeAlias = Callable[[str], "Iterable[tuple[LogicalUnit, Presentation]]"]
@@ -42,7 +43,7 @@ class EmulatedDisk(PrimaryUnit[DiskState]):
     def __init__(
         self,
         name: str,
-        identity: DiskIdentity,
+        identity: UnitIdentity,
         geometry: DiskGeometry,
         executor: Executor,
         *,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from vhost_pvscsi.devices.allocation import FindRuns
+    from vhost_pvscsi.devices.identification import UnitIdentity
     from vhost_pvscsi.devices.nonvolatile import UnitMemory
     from vhost_pvscsi.devices.presentation import Presentation
     from vhost_pvscsi.medium import Medium
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from vhost_pvscsi.scsi.request import Reply
     from vhost_pvscsi.scsi.sense import SenseCode
 
-    from .description import DiskGeometry, DiskIdentity
+    from .description import DiskGeometry
 
 
 class Reached(NamedTuple):
@@ -40,7 +41,7 @@ class DiskState(UnitState):
 
     def __init__(
         self,
-        identity: DiskIdentity,
+        identity: UnitIdentity,
         geometry: DiskGeometry,
         commands: CommandSet,
         *,

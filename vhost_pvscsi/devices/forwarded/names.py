@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from vhost_pvscsi.devices.emulated.description import REVISION, VENDOR, derive_identity
+from vhost_pvscsi.devices.identification import REVISION, VENDOR, derive_identity
 
 if TYPE_CHECKING:
-    from vhost_pvscsi.devices.emulated.description import DiskIdentity
+    from vhost_pvscsi.devices.identification import UnitIdentity
     from vhost_pvscsi.devices.presentation import Presentation
     from vhost_pvscsi.scsi.pages import DeviceType
 
 
-def identity_of(source: str) -> DiskIdentity:
+def identity_of(source: str) -> UnitIdentity:
     """Name a device as an emulated unit is named.
 
     `source` is what it is recognised by: the names are made of it, and tell nothing of it.

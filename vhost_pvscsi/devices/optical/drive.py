@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from vhost_pvscsi.devices.emulated.description import DiskIdentity
     from vhost_pvscsi.devices.faults.rule import Rule
+    from vhost_pvscsi.devices.identification import UnitIdentity
     from vhost_pvscsi.devices.nonvolatile import UnitMemory
     from vhost_pvscsi.devices.primary.unit import Executor
     from vhost_pvscsi.medium import Medium
@@ -42,7 +42,7 @@ class EmulatedDrive(PrimaryUnit[DriveState]):
 
     def __init__(
         self,
-        identity: DiskIdentity,
+        identity: UnitIdentity,
         disc: Disc | None,
         run_on: RunOn,
         renew: Renew,

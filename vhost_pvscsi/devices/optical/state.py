@@ -17,7 +17,7 @@ from .events import Events
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from vhost_pvscsi.devices.emulated.description import DiskIdentity
+    from vhost_pvscsi.devices.identification import UnitIdentity
     from vhost_pvscsi.devices.nonvolatile import UnitMemory
     from vhost_pvscsi.scsi.command import CommandSet
     from vhost_pvscsi.scsi.request import Reply
@@ -47,7 +47,7 @@ class DriveState(UnitState):
 
     def __init__(
         self,
-        identity: DiskIdentity,
+        identity: UnitIdentity,
         commands: CommandSet,
         disc: Disc | None,
         memory: UnitMemory | None = None,

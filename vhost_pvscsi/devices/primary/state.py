@@ -22,7 +22,7 @@ from .removal import Removal
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from vhost_pvscsi.devices.emulated.description import DiskIdentity
+    from vhost_pvscsi.devices.identification import UnitIdentity
     from vhost_pvscsi.devices.nonvolatile import UnitMemory
     from vhost_pvscsi.scsi.command import CommandSet
     from vhost_pvscsi.scsi.mode import ModeData, PageDefinition, PageKey, ParameterList
@@ -45,7 +45,7 @@ class UnitState(abc.ABC):
 
     def __init__(
         self,
-        identity: DiskIdentity,
+        identity: UnitIdentity,
         commands: CommandSet,
         definitions: Iterable[PageDefinition],
         memory: UnitMemory | None = None,

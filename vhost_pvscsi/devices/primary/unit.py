@@ -20,8 +20,8 @@ from .state import State
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from vhost_pvscsi.devices.emulated.description import DiskIdentity
     from vhost_pvscsi.devices.faults.injector import Faults
+    from vhost_pvscsi.devices.identification import UnitIdentity
     from vhost_pvscsi.medium import Medium
     from vhost_pvscsi.scsi.command import Command
     from vhost_pvscsi.scsi.pages import DeviceType
@@ -73,7 +73,7 @@ class PrimaryUnit(ReachedUnit, Generic[State]):
     def medium_opcodes(self) -> frozenset[int]: ...
 
     @property
-    def identity(self) -> DiskIdentity:
+    def identity(self) -> UnitIdentity:
         """The names it goes by."""
         return self._state.identity
 

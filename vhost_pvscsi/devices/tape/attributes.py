@@ -7,7 +7,7 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
-from vhost_pvscsi.devices.emulated.host_errors import host_error
+from vhost_pvscsi.devices.host_errors import host_error
 from vhost_pvscsi.devices.primary.state import truncated
 from vhost_pvscsi.scsi import attributes, sense, sequential
 from vhost_pvscsi.scsi.attributes import Attribute, Id, ReadAttribute, ascii_text, binary

@@ -7,12 +7,12 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vhost_pvscsi.devices.emulated.description import derive_identity
+from vhost_pvscsi.devices.identification import PRODUCT, derive_identity
 from vhost_pvscsi.errors import ConfigurationError
 from vhost_pvscsi.medium import UNLIMITED
 
 from .auxiliary import AuxiliaryMemory
-from .description import PRODUCT, TapeGeometry
+from .description import TapeGeometry
 from .opening import open_tape
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vhost_pvscsi.devices.emulated.host_errors import host_error
+from vhost_pvscsi.devices.host_errors import host_error
 from vhost_pvscsi.errors import DeviceBusyError, DeviceError
 from vhost_pvscsi.scsi import sense
 from vhost_pvscsi.scsi.request import Reply, Request

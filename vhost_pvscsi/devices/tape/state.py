@@ -20,7 +20,7 @@ from .description import TapeGeometry
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from vhost_pvscsi.devices.emulated.description import DiskIdentity
+    from vhost_pvscsi.devices.identification import UnitIdentity
     from vhost_pvscsi.devices.nonvolatile import UnitMemory
     from vhost_pvscsi.medium import TapeMedium, TapeStanding
     from vhost_pvscsi.scsi.command import CommandSet
@@ -57,7 +57,7 @@ class TapeState(UnitState):
 
     def __init__(
         self,
-        identity: DiskIdentity,
+        identity: UnitIdentity,
         commands: CommandSet,
         medium: TapeMedium,
         memory: UnitMemory | None = None,

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from vhost_pvscsi.devices.emulated.description import DiskIdentity
     from vhost_pvscsi.devices.faults.rule import Rule
+    from vhost_pvscsi.devices.identification import UnitIdentity
     from vhost_pvscsi.devices.nonvolatile import UnitMemory
     from vhost_pvscsi.devices.pdev import LunSpec
     from vhost_pvscsi.devices.primary.unit import Executor
@@ -44,7 +44,7 @@ class EmulatedTape(PrimaryUnit[TapeState]):
     def __init__(
         self,
         spec: LunSpec,
-        identity: DiskIdentity,
+        identity: UnitIdentity,
         executor: Executor,
         medium: TapeMedium,
         *,

@@ -11,11 +11,12 @@ import threading
 import pytest
 
 from tests.harness import copying as made
-from vhost_pvscsi.devices.emulated import host_errors
+from vhost_pvscsi.devices import host_errors
 from vhost_pvscsi.devices.emulated.copier import PIECE
 from vhost_pvscsi.devices.emulated.copies import MAX_KEPT, Copies
-from vhost_pvscsi.devices.emulated.description import DiskGeometry, DiskIdentity
+from vhost_pvscsi.devices.emulated.description import DiskGeometry
 from vhost_pvscsi.devices.emulated.disk import EmulatedDisk
+from vhost_pvscsi.devices.identification import UnitIdentity
 from vhost_pvscsi.devices.presentation import PLAIN
 from vhost_pvscsi.scsi.copying import CopyList, Usage
 from vhost_pvscsi.scsi.request import Reply, Request, Status
@@ -66,7 +67,7 @@ class Rig:
         self.disks = [
             EmulatedDisk(
                 f"disk{number}",
-                DiskIdentity("SERIAL", name),
+                UnitIdentity("SERIAL", name),
                 DiskGeometry(1 << 20, block_size=4096, read_only=read_only),
                 self._execute,
                 medium=self.media[number] if media else None,

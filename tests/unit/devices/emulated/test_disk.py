@@ -4,9 +4,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from vhost_pvscsi.devices.emulated.description import DiskGeometry, derive_identity
+from vhost_pvscsi.devices.emulated.description import DiskGeometry
 from vhost_pvscsi.devices.emulated.disk import EmulatedDisk
 from vhost_pvscsi.devices.emulated.handlers import commands
+from vhost_pvscsi.devices.identification import derive_identity
 from vhost_pvscsi.scsi import opcodes, sense
 from vhost_pvscsi.scsi.request import Reply, Request, Service, Status
 
