@@ -13,7 +13,7 @@ import pytest
 from tests.harness.daemon import program
 from tests.harness.forwarding import Forwarding
 from tests.harness.images import scsi_host as image
-from tests.harness.persistent import REGISTER_AND_IGNORE
+from tests.harness.persistent import CLEAR, REGISTER_AND_IGNORE
 from tests.harness.scsi_daemon import CONTROL, ScsiDaemon
 from tests.harness.scsi_host import ScsiHost
 
@@ -28,6 +28,7 @@ pytestmark = pytest.mark.long
 DISK, FIRST_PATH, SECOND_PATH = range(3)
 MAP = "/dev/mapper/mpatha"
 HELPER = "/run/pr-helper.sock"
+KEY = 0xAAAA
 
 
 @pytest.fixture(scope="module")
@@ -87,12 +88,14 @@ def test_blocks_go_by_the_map(paths: Forwarding) -> None:
 
 def test_a_helper_registers_by_the_map(paths: Forwarding) -> None:
     # Debian's helper is built without multipath: it registers one path, whichever.
-    register = f"5f{REGISTER_AND_IGNORE:02x}0000000000001800"
-    for key in (0xAAAA, 0):
-        told = paths.ask(DISK, register, data_out=struct.pack(">QQ8x", 0, key))
-        assert told.good, told
-        keys = paths.direct(FIRST_PATH, "5e000000000000020000", data_in=512).data
-        assert keys[8:] == (struct.pack(">Q", key) if key else b"")
+    register, clear = (f"5f{action:02x}0000000000001800" for action in (REGISTER_AND_IGNORE, CLEAR))
+    told = paths.ask(DISK, register, data_out=struct.pack(">QQ8x", 0, KEY))
+    assert told.good, told
+    keys = paths.direct(FIRST_PATH, "5e000000000000020000", data_in=512).data[8:]
+    assert set(struct.iter_unpack(">Q", keys)) == {(KEY,)}
+    for path in (FIRST_PATH, SECOND_PATH):
+        paths.direct(path, clear, data_out=struct.pack(">Q16x", KEY))
+    assert paths.ask(DISK, "5e000000000000020000", data_in=8).data[4:8] == bytes(4)
 
 
 def test_others_are_kept_from_the_map(paths: Forwarding) -> None:
