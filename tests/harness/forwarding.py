@@ -10,6 +10,8 @@ from .frontend import GOOD, Response
 from .scsi_daemon import SOCKET, ScsiDaemon
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .scsi_host import ScsiHost
 
 
@@ -69,7 +71,15 @@ class Forwarding:
     def connect(self) -> None:
         """Connect the front-end, and hear what there is to hear at first."""
         self.host.inside.call(inside.connect, str(SOCKET))
-        for target in self.nodes:
+        self._hear(self.nodes)
+
+    def connect_to(self, *targets: int) -> None:
+        """Connect the front-end, and hear what these targets have to tell at first."""
+        self.host.inside.call(inside.connect, str(SOCKET))
+        self._hear(targets)
+
+    def _hear(self, targets: Iterable[int]) -> None:
+        for target in targets:
             for _ in range(6):
                 if self.ask(target, "00" * 6).status == GOOD:
                     break

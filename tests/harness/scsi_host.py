@@ -116,7 +116,8 @@ class ScsiHost(OuterHost):
             "mount -t configfs configfs /sys/kernel/config; "
             f"mkdir -p {target}/core/rd_mcp_0/disk {target}/loopback && "
             f"echo rd_pages={mib << 8} >{target}/core/rd_mcp_0/disk/control && "
-            f"echo 1 >{target}/core/rd_mcp_0/disk/enable"
+            f"echo 1 >{target}/core/rd_mcp_0/disk/enable && "
+            f"echo RIG-SHARED-0 >{target}/core/rd_mcp_0/disk/wwn/vpd_unit_serial"
         )
         found = []
         for number in (1, 2):
@@ -130,6 +131,31 @@ class ScsiHost(OuterHost):
             found += self._listed("LIO-ORG") - before
         first, second = found
         return first, second
+
+    def make_multipath(self, *addresses: str) -> None:
+        """Make /dev/mapper/mpatha of a disk that has these addresses."""
+        self.shell("modprobe dm_multipath && modprobe dm_round_robin")
+        nodes = [self.node(address, "sd").rpartition("/")[2] for address in addresses]
+        numbers = " ".join(
+            self.shell(f"cat /sys/block/{node}/dev").strip() + " 1" for node in nodes
+        )
+        sectors = self.shell(f"cat /sys/block/{nodes[0]}/size").strip()
+        table = f"0 {sectors} multipath 0 0 1 1 round-robin 0 {len(nodes)} 1 {numbers}"
+        uuid = f"mpath-3{self.wwn(addresses[0])}"
+        self.map_device("mpatha", table, f"--uuid {uuid}")
+
+    def map_device(self, name: str, table: str, options: str = "") -> None:
+        """Make /dev/mapper/NAME. No udevd is there to make the node."""
+        self.check(f"dmsetup create {name} {options} --table '{table}' && dmsetup mknodes")
+
+    def wwn(self, address: str) -> str:
+        """Return the NAA designator of a device, in hexadecimal digits."""
+        told = self.shell(f"cat /sys/bus/scsi/devices/{address}/wwid").strip()
+        return told.removeprefix("naa.")
+
+    def delete(self, address: str) -> None:
+        """Have the host forget a device, as if it had been pulled."""
+        self.shell(f"echo 1 >/sys/bus/scsi/devices/{address}/delete")
 
     def set_simulated(self, **parameters: int) -> None:
         """Change what all simulated adapters do."""

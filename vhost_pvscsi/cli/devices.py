@@ -70,7 +70,7 @@ def attached(device: HostDevice, luns: Iterable[Mapping[str, Any]]) -> list[str]
     for lun in luns:
         address = lun.get("device")
         if address is not None:
-            ours = address == str(device.address)
+            ours = address == device.place
         else:
             ours = lun["pdev"].startswith("/") and number_of(lun["pdev"]) in device.numbers
         if ours:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from vhost_pvscsi.devices.forwarded.opening import open_sg
 from vhost_pvscsi.devices.pdev import join_commas, parse_pdev, split_commas
+from vhost_pvscsi.discovery.device import MULTIPATH
 from vhost_pvscsi.discovery.listing import locate
 from vhost_pvscsi.discovery.names import By
 from vhost_pvscsi.errors import ConfigurationError, DeviceError
@@ -38,6 +39,11 @@ async def attach(client: Client, arguments: Mapping[str, Any]) -> Any:
             hint="h:c:t:l, /dev/sgN, wwn:NAA, serial:TEXT; the daemon opens files by itself",
         )
     device = locate(spec.device)
+    if device.type == MULTIPATH:
+        raise ConfigurationError(
+            f"{pdev}: --pass is for SG nodes, and a multipath device has none",
+            hint="have the daemon open it: leave out --pass",
+        )
     if not device.nodes.sg:
         raise DeviceError(
             f"{device.name}: the device has no SG node", hint="modprobe sg on the host makes them"

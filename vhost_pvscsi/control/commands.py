@@ -227,7 +227,7 @@ COMMANDS: Mapping[str, Command] = {
             " `serial`, `naa`, `state`, `faults` (the number of rules), `denied` (the number of"
             " commands that its policy has refused), `connected` (whether its host's guest is),"
             " `problem` (why a LUN of the state `missing` is), `device` (of a SCSI device that is"
-            " forwarded: its h:c:t:l on the host),"
+            " forwarded: its h:c:t:l on the host; a multipath device's node),"
             " `guest-state` (what a pvSCSI guest has made of it: `offered`, `connected`, `failed`,"
             " `removed`; of others null), `medium` (the file that is in a drive; of others null),"
             " `loaded` (whether a drive's guest can use it; of others null)",

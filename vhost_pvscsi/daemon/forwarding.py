@@ -13,23 +13,19 @@ from typing import TYPE_CHECKING
 
 from vhost_pvscsi.devices.emulated.description import DiskGeometry
 from vhost_pvscsi.devices.forwarded.asking import SgIo
+from vhost_pvscsi.devices.forwarded.blocks import names_blocks, open_blocks, size_of_blocks
 from vhost_pvscsi.devices.forwarded.limits import Limits
-from vhost_pvscsi.devices.forwarded.opening import (
-    OpenDevice,
-    names_blocks,
-    open_blocks,
-    open_sg,
-    size_of_blocks,
-)
+from vhost_pvscsi.devices.forwarded.opening import OpenDevice, open_multipath, open_sg
 from vhost_pvscsi.devices.forwarded.pr_helper import PrHelper
 from vhost_pvscsi.devices.forwarded.resetting import reset_lun
 from vhost_pvscsi.devices.forwarded.timeouts import timeouts
 from vhost_pvscsi.devices.forwarded.unit import ByBlocks, ForwardedUnit, Reserving
 from vhost_pvscsi.devices.forwarded.writing import writing
-from vhost_pvscsi.devices.lun_options import Road
+from vhost_pvscsi.devices.lun_options import OnLoss, Road
+from vhost_pvscsi.discovery.device import MULTIPATH
 from vhost_pvscsi.discovery.listing import number_of
 from vhost_pvscsi.discovery.names import By
-from vhost_pvscsi.errors import DeviceBusyError, DeviceError
+from vhost_pvscsi.errors import ConfigurationError, DeviceBusyError, DeviceError
 from vhost_pvscsi.medium import Medium
 from vhost_pvscsi.pipeline import munged_opcodes
 from vhost_pvscsi.scsi.pages import DeviceType
@@ -50,6 +46,20 @@ log = logging.getLogger(__name__)
 
 #: How long commands for a device that has gone may take to end when it is back, in seconds.
 PATIENCE = 5.0
+
+
+def _check_multipath(spec: LunSpec) -> None:
+    """Check that a LUN asks of a multipath device what can be had of one."""
+    if spec.options.road is Road.SG:
+        raise ConfigurationError(
+            f"{spec.pdev}: a multipath device has no SG node, so road=sg cannot be",
+            hint="road=block is what it has",
+        )
+    if spec.options.on_loss is OnLoss.REMOVE:
+        raise ConfigurationError(
+            f"{spec.pdev}: a multipath device is not followed, so on-loss=remove cannot be",
+            hint="what happens when all paths are lost is multipathd's: no_path_retry",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +136,7 @@ class Forwarded:
 
     @property
     def path(self) -> Path:
-        """The SG node."""
+        """The node that takes commands."""
         return self._open.node.path
 
     @property
@@ -188,15 +198,7 @@ class Forwarded:
             log.warning("%s: a registration of this host stays there", self.device.name)
 
     def _open_node(self, device: HostDevice, passed: int | None = None) -> _Open:
-        if not device.nodes.sg:
-            raise DeviceError(
-                f"{device.name}: the device has no SG node",
-                hint="modprobe sg on the host makes them",
-            )
-        name = self._spec.device
-        if name is not None and name.by is By.DESCRIPTOR:
-            passed = number_of(name, passed)
-        node = open_sg(Path(device.nodes.sg), lock=self._spec.options.lock, passed=passed)
+        node = self._open_for_commands(device, passed)
         with contextlib.ExitStack() as undo:
             undo.enter_context(node)
             blocks = self._blocks(node)
@@ -206,12 +208,27 @@ class Forwarded:
             undo.pop_all()
         return opened
 
+    def _open_for_commands(self, device: HostDevice, passed: int | None) -> OpenDevice:
+        name, options = self._spec.device, self._spec.options
+        if not device.commands_by:
+            raise DeviceError(
+                f"{device.name}: the device has no SG node",
+                hint="modprobe sg on the host makes them",
+            )
+        node = Path(device.commands_by)
+        if device.type == MULTIPATH:
+            _check_multipath(self._spec)
+            return open_multipath(node, lock=options.lock)
+        if name is not None and name.by is By.DESCRIPTOR:
+            passed = number_of(name, passed)
+        return open_sg(node, lock=options.lock, passed=passed)
+
     def _blocks(self, node: OpenDevice) -> ByBlocks | None:
         options = self._spec.options
         road = options.road
         if road is None:
-            is_disk = node.device_type is DeviceType.DISK
-            road = Road.BLOCK if is_disk and names_blocks(self._spec.pdev) else Road.SG
+            named = node.device_type is DeviceType.DISK and names_blocks(self._spec.pdev)
+            road = Road.BLOCK if named or node.by_blocks else Road.SG
         if road is Road.SG:
             return None
         found = open_blocks(node, read_only=options.read_only)
@@ -236,7 +253,7 @@ class Forwarded:
             DeviceSpec(
                 fd=node.fd,
                 exclusive=node.exclusive,
-                passed=node.passed,
+                passed=node.waits,
                 depth=node.depth,
                 max_transfer=node.max_transfer,
                 block_size=node.block_size,

@@ -311,7 +311,7 @@ def _forwarded_status(mapping: Attached, adapter: Adapter, one: Forwarded) -> Lu
         state="offline" if adapter.is_offline(mapping.id) else state,
         faults=sum(not rule.spent for rule in unit.faults.rules),
         denied=adapter.denied(mapping.id),
-        device=str(device.address),
+        device=device.place,
         guest_state=guest.value if (guest := adapter.guest_state(mapping.id)) else None,
     )
 

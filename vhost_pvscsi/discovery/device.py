@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 #: What is no SCSI device, and can be the block device behind an emulated disk.
 BLOCK = "block"
+#: A disk that is reached by several paths, by one block device of device-mapper.
+MULTIPATH = "multipath"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class HostDevice:
     """A device of the host."""
 
     address: HostAddress | None  #: None: it is no SCSI device
-    type: str  #: "disk", "tape", "changer", "cd", ...; `BLOCK`
+    type: str  #: "disk", "tape", "changer", "cd", ...; `BLOCK`; `MULTIPATH`
     vendor: str
     product: str
     revision: str
@@ -107,6 +109,16 @@ class HostDevice:
         if self.address is None:
             return self.nodes.usual
         return f"{self.address} ({self.nodes.usual or 'no node'})"
+
+    @property
+    def place(self) -> str:
+        """Where it is on this host."""
+        return self.nodes.block if self.address is None else str(self.address)
+
+    @property
+    def commands_by(self) -> str:
+        """The node that takes SCSI commands, a whole path; "": there is none."""
+        return self.nodes.block if self.type == MULTIPATH else self.nodes.sg
 
     @property
     def presence(self) -> tuple[HostAddress | None, int]:
@@ -135,6 +147,8 @@ class HostDevice:
     @property
     def steady_name(self) -> str:
         """The name by which it is best attached: one that stays when it moves, if it has any."""
+        if self.type == MULTIPATH and self.wwn:
+            return f"wwn:{self.wwn}"
         by_id = [link for link in self.links if "/by-id/" in link]
         if self.address is None:
             return next(iter(by_id), self.nodes.usual)

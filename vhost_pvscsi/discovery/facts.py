@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from vhost_pvscsi.identity import HostAddress
 
-from .device import BLOCK, HostDevice, Nodes, Usage
+from .device import BLOCK, MULTIPATH, HostDevice, Nodes, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,6 +46,11 @@ INQUIRY: Mapping[int | None, str] = {
     0xB1: "vpd_pgb1",
     0xB2: "vpd_pgb2",
 }
+
+#: What multipath-tools puts before a device's WWID (scsi_id's) in the UUID of its map.
+_MAP = "mpath-"
+#: scsi_id's letters before an EUI-64 and an NAA designator (SPC-5 7.7.6.1).
+_EUI64, _NAA = "2", "3"
 
 #: Classes of sysfs in which a SCSI device has nodes.
 NODE_CLASSES = ("scsi_generic", "block", "scsi_tape", "scsi_changer", "bsg")
@@ -103,11 +108,12 @@ def describe_scsi(facts: Facts) -> HostDevice:
 def describe_block(facts: Facts) -> HostDevice:
     """Make a device of what was read of a block device that is no SCSI device."""
     properties = facts.properties
+    product = _text(facts.attributes, "device/model") or _text(facts.attributes, "dm/name")
     return HostDevice(
         address=None,
-        type=BLOCK,
+        type=MULTIPATH if _text(facts.attributes, "dm/uuid").startswith(_MAP) else BLOCK,
         vendor="",
-        product=_text(facts.attributes, "device/model") or properties.get("DM_NAME", ""),
+        product=product,
         revision=_text(facts.attributes, "device/firmware_rev"),
         serial=_text(facts.attributes, "serial")
         or _text(facts.attributes, "device/serial")
@@ -154,6 +160,9 @@ def _serial(facts: Facts) -> str:
 
 
 def _wwn(facts: Facts) -> str:
+    uuid = _text(facts.attributes, "dm/uuid")
+    if uuid.startswith((_MAP + _EUI64, _MAP + _NAA)):
+        return hex_name(uuid[len(_MAP) + 1 :])
     # The kernel's own choice among the designators of VPD page 83h.
     for name in ("wwid", "device/wwid"):
         if found := hex_name(_text(facts.attributes, name)):

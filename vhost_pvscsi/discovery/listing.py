@@ -9,6 +9,7 @@ from vhost_pvscsi.errors import DeviceError
 
 from . import proc, sysfs
 from .database import Database
+from .device import MULTIPATH
 from .facts import describe
 from .names import By, DeviceName
 from .resolve import find
@@ -40,17 +41,39 @@ def with_usage(devices: Sequence[HostDevice], *, processes: bool = True) -> list
 def locate(name: DeviceName, passed: int | None = None) -> HostDevice:
     """Find the device that a name means. Its node is not opened.
 
-    `passed` is the descriptor of fd:NAME.
+    `passed` is the descriptor of fd:NAME. A WWN is that of the multipath device, where there is
+    one: its paths are in use by that.
 
     Raises:
         DeviceError: there is none, there are several, or it is no SCSI device.
     """
+    multipath = _multipath(name)
+    if multipath is not None:
+        return multipath
     address = _address(name, passed)
     if address is not None:
         facts = sysfs.scsi_device(address)
         if facts is not None:
             return describe(Database().complete(facts))
     return find(name, scsi_devices())
+
+
+def _multipath(name: DeviceName) -> HostDevice | None:
+    if name.by is By.WWN:
+        facts = sysfs.block_facts()
+    elif name.by is By.NODE:
+        try:
+            found = sysfs.block_device(name.value)
+        except OSError:
+            return None
+        facts = iter([found] if found is not None else [])
+    else:
+        return None
+    for each in facts:
+        device = describe(each)
+        if device.type == MULTIPATH and (name.by is By.NODE or device.wwn == name.value):
+            return describe(Database().complete(each))
+    return None
 
 
 def number_of(name: DeviceName, passed: int | None) -> int:
@@ -87,5 +110,8 @@ def _address(name: DeviceName, passed: int | None) -> str | None:
         hint = "partitions, files and other block devices are emulated: leave out forward=on"
         if name.by is By.DESCRIPTOR:
             hint = "what is passed in is an SG node, open for reading and writing"
-        raise DeviceError(f"{name}: is no node of a SCSI device", hint=hint)
+        what = "no node of a SCSI device"
+        if sysfs.is_mapped(node):
+            what = "a block device of device-mapper, but no multipath device"
+        raise DeviceError(f"{name}: is {what}", hint=hint)
     return address

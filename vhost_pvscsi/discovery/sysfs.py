@@ -20,7 +20,10 @@ SYSFS = Path("/sys")
 #: Of a SCSI device; what it said of itself is read by the kernel when it comes.
 _SCSI = ("type", "vendor", "model", "rev", "state", "wwid", *INQUIRY.values())
 #: Of another block device: virtio-blk, NVMe, and what others have of the same names.
-_BLOCK = ("serial", "wwid", "device/model", "device/serial", "device/firmware_rev", "device/wwid")
+_BLOCK = (
+    *("serial", "wwid", "device/model", "device/serial", "device/firmware_rev", "device/wwid"),
+    *("dm/name", "dm/uuid"),
+)
 
 #: VPD pages have a length of two bytes (SPC-5 7.7.2).
 _MOST = 4 + 0xFFFF
@@ -86,16 +89,47 @@ def block_facts(root: Path = SYSFS) -> Iterator[Facts]:
     for node in _entries(root / "block"):
         if HostAddress.match((node / "device").resolve().name) is not None:
             continue
-        sectors = _number(node / "size")
+        facts = _block(node)
         # Loop devices without a file, drives without a medium.
-        if sectors:
-            yield Facts(
-                node.name,
-                _attributes(node, _BLOCK),
-                sectors=sectors,
-                numbers=sorted(_numbers(node, "b")),
-                holders=sorted(_holders(node)),
-            )
+        if facts.sectors:
+            yield facts
+
+
+def block_device(path: str, root: Path = SYSFS) -> Facts | None:
+    """Read the block device whose node a path leads to, if it is no partition; it is not opened.
+
+    None: it leads to no such node.
+
+    Raises:
+        OSError: it leads nowhere.
+    """
+    found = Path(path).stat()
+    if not stat.S_ISBLK(found.st_mode):
+        return None
+    number = f"{os.major(found.st_rdev)}:{os.minor(found.st_rdev)}"
+    node = root / "block" / (root / "dev/block" / number).resolve().name
+    return _block(node) if node.exists() else None
+
+
+def is_mapped(path: str, root: Path = SYSFS) -> bool:
+    """Whether a path leads to the node of a block device that device-mapper made.
+
+    Raises:
+        OSError: it leads nowhere.
+    """
+    facts = block_device(path, root)
+    return facts is not None and "dm/name" in facts.attributes
+
+
+def _block(node: Path) -> Facts:
+    return Facts(
+        node.name,
+        _attributes(node, _BLOCK),
+        sectors=_number(node / "size"),
+        numbers=sorted(_numbers(node, "b")),
+        holders=sorted(_holders(node)),
+        incarnation=node.stat().st_ino,
+    )
 
 
 def node_of(path: str, root: Path = SYSFS) -> str | None:

@@ -145,6 +145,38 @@ def test_a_block_device_without_blocks_is_left_out(tmp_path):
     assert [facts.name for facts in sysfs.block_facts(tmp_path)] == ["loop1"]
 
 
+def made_of_paths(folder, uuid):
+    node = folder / "block" / "dm-3"
+    (node / "dm").mkdir(parents=True)
+    (node / "size").write_text("2048\n")
+    (node / "dm" / "name").write_text("mpathb\n")
+    (node / "dm" / "uuid").write_text(f"{uuid}\n")
+    (facts,) = sysfs.block_facts(folder)
+    assert facts.incarnation
+    return describe(facts)
+
+
+def test_a_multipath_device_has_the_name_of_its_disk(tmp_path):
+    disk = made_of_paths(tmp_path, "mpath-36001405aed0000000000000000000000")
+    assert (disk.type, disk.product, disk.address) == ("multipath", "mpathb", None)
+    assert disk.wwn == "6001405aed0000000000000000000000"
+    assert disk.steady_name == f"wwn:{disk.wwn}"
+    assert disk.commands_by == disk.place == disk.nodes.usual == "/dev/dm-3"
+
+
+def test_a_multipath_device_of_no_naa_goes_by_its_node(tmp_path):
+    disk = made_of_paths(tmp_path, "mpath-1LIO-ORG disk")
+    assert (disk.type, disk.wwn, disk.steady_name) == ("multipath", "", "/dev/dm-3")
+    assert made_of_paths(tmp_path / "eui", "mpath-2002538b4714022ac").wwn == "002538b4714022ac"
+
+
+@pytest.mark.parametrize("uuid", ["LVM-abc", "part1-mpath-36001405aed0000000000000000000000", ""])
+def test_another_device_of_device_mapper_takes_no_commands(tmp_path, uuid):
+    volume = made_of_paths(tmp_path, uuid)
+    assert (volume.type, volume.product, volume.wwn) == ("block", "mpathb", "")
+    assert volume.commands_by == ""
+
+
 def test_a_host_without_scsi_has_none(tmp_path):
     assert list(sysfs.scsi_facts(tmp_path)) == []
     assert list(sysfs.block_facts(tmp_path)) == []

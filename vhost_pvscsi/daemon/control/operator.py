@@ -43,7 +43,8 @@ class LunStatus:
     faults: int  #: fault rules that are set
     denied: int  #: commands that its policy has refused
     problem: str | None = None  #: why it is missing
-    device: str | None = None  #: of a SCSI device that is forwarded: its h:c:t:l on the host
+    #: Of a SCSI device that is forwarded: its h:c:t:l on the host; a multipath device's node.
+    device: str | None = None
     guest_state: str | None = None  #: what a pvSCSI guest made of it: transports.base.GuestState
     medium: str | None = None  #: of a drive: the file that is in it
     loaded: bool | None = None  #: of a drive: whether a guest can use what is in it

@@ -132,11 +132,15 @@ class Follower:
 
     def _needed(self) -> bool:
         return bool(
-            self._inventory.forwarded()
+            self._forwarded()
             or self._roster.configured.rules
             or self._waiting
             or self._arrivals.awaited()
         )
+
+    def _forwarded(self) -> list[Forwarded]:
+        # The paths of a multipath device are multipathd's to follow.
+        return [one for one in self._inventory.forwarded() if one.device.address is not None]
 
     async def _run(self) -> None:
         while True:
@@ -175,7 +179,7 @@ class Follower:
             log.error("%s", problem)
 
     def _followed(self) -> Iterator[Followed[Forwarded | Address]]:
-        for one in self._inventory.forwarded():
+        for one in self._forwarded():
             yield Followed(one, one.device, one.lost)
         for address, waiting in tuple(self._waiting.items()):
             missing = self._roster.missing.get(address)

@@ -1,4 +1,4 @@
-"""Opens a SCSI device of the host by its SG node, and finds out what the host carries to it.
+"""Opens a SCSI device of the host by the node that takes commands, and finds out what it carries.
 
 Nothing here sends the device a command: all of it is known to the kernel.
 """
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Self
 from vhost_pvscsi.errors import ConfigurationError, DeviceBusyError, DeviceError
 from vhost_pvscsi.scsi.pages import DeviceType
 
+from .blocks import MAX_OF_MANY, block_folders, block_size_of, max_of_queue, read_text
 from .limits import HAVE_BLOCKS
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ log = logging.getLogger(__name__)
 
 #: Linux, include/uapi/linux/major.h.
 _SCSI_GENERIC_MAJOR = 21
-_SYSFS = Path("/sys/class/scsi_generic")
 
 #: Linux, include/scsi/sg.h and include/uapi/linux/fs.h; of SG the last one gives bytes.
 _SG_GET_SCSI_ID, _SG_GET_SG_TABLESIZE, _BLKSECTGET = 0x2276, 0x227F, 0x1267
@@ -36,11 +36,6 @@ _SG_GET_SCSI_ID, _SG_GET_SG_TABLESIZE, _BLKSECTGET = 0x2276, 0x227F, 0x1267
 _SCSI_ID = struct.Struct("=5i2h2i")
 #: SG gathers its own buffer in pieces of that size.
 _SG_PIECE = 32 << 10
-#: The kernel holds a copy of each command's data: what takes many commands gets no longer ones.
-_MAX_OF_MANY = 1 << 20
-
-#: What the kernel counts sizes in.
-_SECTOR = 512
 
 #: Outstanding commands: of a host that does not tell, and at most.
 _USUAL_DEPTH, _MAX_DEPTH = 32, 256
@@ -60,7 +55,9 @@ class OpenDevice:
     depth: int  #: commands that the host takes at a time
     max_transfer: int  #: bytes of one command
     block_size: int  #: bytes; 0: it has no blocks, or they are not known
-    passed: bool = False  #: somebody else has opened it
+    #: It takes commands by SG_IO only: somebody else has opened it, or it is no SG node.
+    waits: bool = False
+    by_blocks: bool = False  #: it is a block device itself, for READ and WRITE too
 
     @property
     def exclusive(self) -> bool:
@@ -126,9 +123,9 @@ def open_sg(path: Path, *, lock: bool = True, passed: int | None = None) -> Open
             claim,
             device_type,
             _depth(host),
-            most if device_type in _ONE_AT_A_TIME else min(most, _MAX_OF_MANY),
-            _block_size(path) if device_type in HAVE_BLOCKS else 0,
-            passed is not None,
+            most if device_type in _ONE_AT_A_TIME else min(most, MAX_OF_MANY),
+            block_size_of(path) if device_type in HAVE_BLOCKS else 0,
+            waits=passed is not None,
         )
         undo.pop_all()
     log.info(
@@ -141,72 +138,37 @@ def open_sg(path: Path, *, lock: bool = True, passed: int | None = None) -> Open
     return opened
 
 
-@dataclass(frozen=True, slots=True)
-class OpenBlocks:
-    """The block device of a disk, open without the host's page cache."""
+def open_multipath(path: Path, *, lock: bool = True) -> OpenDevice:
+    """Open a disk that several paths lead to, by its block device of device-mapper.
 
-    path: Path
-    fd: int
-    size: int  #: bytes
-    block_size: int  #: bytes
-
-
-def open_blocks(device: OpenDevice, *, read_only: bool) -> OpenBlocks:
-    """Open the block device of a disk, whose blocks go by it.
+    Commands go by SG_IO, which device-mapper hands to a path that works. With `lock` nobody has it
+    mounted or is asked the same.
 
     Raises:
-        ConfigurationError: it is no disk.
-        DeviceError: it has none, or that cannot be opened.
+        DeviceError: it cannot be opened, or is none.
+        DeviceBusyError: somebody else has it.
     """
-    if device.device_type is not DeviceType.DISK:
-        name = device.device_type.name.lower().replace("_", " ")
-        raise ConfigurationError(
-            f"{device.path}: road=block is for disks, and this is a {name}", hint="road=sg"
-        )
-    folder = next(iter(_block_folders(device.path)), None)
-    if folder is None or not device.block_size:
-        raise DeviceError(
-            f"{device.path}: has no block device", hint="road=sg, or modprobe sd_mod on the host"
-        )
-    node = Path("/dev") / folder.name
-    # What goes by SG passes the page cache by, so this must, too. Who else uses it `open_sg` knows.
-    flags = os.O_DIRECT | os.O_CLOEXEC | (os.O_RDONLY if read_only else os.O_RDWR)
-    try:
-        fd = os.open(node, flags)
-    except OSError as error:
-        raise DeviceError(
-            f"{node}: {error.strerror}", hint="road=sg needs only the SG node"
-        ) from error
-    try:
-        size = _size(folder)
-    except OSError as error:
-        os.close(fd)
-        raise DeviceError(f"{node}: {error.strerror}", hint="it has just gone") from error
-    return OpenBlocks(node, fd, size, device.block_size)
-
-
-def size_of_blocks(path: Path) -> int:
-    """Find out how many bytes the disk of an SG node has, as the kernel takes it.
-
-    Raises:
-        OSError: it has no block device.
-    """
-    folder = next(iter(_block_folders(path)), None)
-    if folder is None:
-        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV), str(path))
-    return _size(folder)
-
-
-def _size(folder: Path) -> int:
-    return int((folder / "size").read_text()) * _SECTOR
-
-
-def names_blocks(pdev: str) -> bool:
-    """Whether a name is that of a block device's node, or leads to it."""
-    try:
-        return stat.S_ISBLK(Path(pdev).stat().st_mode)
-    except (OSError, ValueError):
-        return False
+    folder = next(iter(block_folders(path)), None)
+    if folder is None or not read_text(folder / "dm" / "uuid").startswith("mpath-"):
+        raise DeviceError(f"{path}: is no multipath device", hint="or not any more: multipath -ll")
+    with contextlib.ExitStack() as undo:
+        fd = _open(path, 0)
+        undo.callback(lambda: os.close(fd))
+        claim = _claim(path) if lock else -1
+        undo.pop_all()
+    opened = OpenDevice(
+        path,
+        fd,
+        claim,
+        DeviceType.DISK,
+        _USUAL_DEPTH,
+        max_of_queue(folder / "queue"),
+        block_size_of(path),
+        waits=True,
+        by_blocks=True,
+    )
+    log.info("%s: a disk by several paths, %d bytes in a command", path, opened.max_transfer)
+    return opened
 
 
 def _check_node(path: Path) -> None:
@@ -231,7 +193,7 @@ def _open(path: Path, flags: int) -> int:
             raise _busy(path) from error
         hint = None
         if error.errno in {errno.EACCES, errno.EPERM}:
-            hint = "SG nodes must be opened to read and write, also for a LUN that only reads"
+            hint = "its node must be opened to read and write, also for a LUN that only reads"
         elif error.errno in {errno.ENODEV, errno.ENXIO}:
             hint = "the device is gone, or Linux has set it offline"
         raise DeviceError(f"{path}: {error.strerror}", hint=hint) from error
@@ -267,7 +229,7 @@ def _busy(path: Path) -> DeviceBusyError:
 
 def _claim(path: Path) -> int:
     """Keep others from mounting a disk or CD, if it has a block node."""
-    for folder in _block_folders(path):
+    for folder in block_folders(path):
         node = Path("/dev") / folder.name
         try:
             # Reading its descriptor sends nothing.
@@ -280,7 +242,7 @@ def _claim(path: Path) -> int:
 
 
 def _depth(host: int) -> int:
-    text = _read(Path(f"/sys/class/scsi_host/host{host}/can_queue"))
+    text = read_text(Path(f"/sys/class/scsi_host/host{host}/can_queue"))
     depth = int(text) if text.isdecimal() else _USUAL_DEPTH
     return max(1, min(depth, _MAX_DEPTH))
 
@@ -290,23 +252,3 @@ def _max_transfer(fd: int) -> int:
         return int(struct.unpack("=i", fcntl.ioctl(fd, request, bytes(4)))[0])
 
     return max(4096, min(ask(_BLKSECTGET), ask(_SG_GET_SG_TABLESIZE) * _SG_PIECE))
-
-
-def _block_size(path: Path) -> int:
-    for folder in _block_folders(path):
-        text = _read(folder / "queue" / "logical_block_size")
-        if text.isdecimal():
-            return int(text)
-    return 0
-
-
-def _block_folders(path: Path) -> list[Path]:
-    """Find what sysfs has on the block node of an SG node's device, if it has one."""
-    return list((_SYSFS / path.resolve().name / "device" / "block").glob("*"))
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return ""

@@ -65,12 +65,24 @@ pub fn outcome(header: &Header, sense: &[u8]) -> Outcome {
     Outcome::from_parts(Service::Complete, status, sense, moved)
 }
 
+/// Whether the way to the device has failed, as far as its driver can tell (`delivery` has the
+/// values): NO_CONNECT, TRANSPORT_DISRUPTED, TRANSPORT_FAILFAST, TRANSPORT_MARGINAL.
+#[must_use]
+pub fn path_failed(header: &Header) -> bool {
+    header.status == GOOD && matches!(header.host_status, 0x01 | 0x0e | 0x0f | 0x14)
+}
+
+/// Whether this is how a device is refused that has gone, or is offline as the SCSI layer has it.
+#[must_use]
+pub fn gone(errno: i32) -> bool {
+    matches!(errno, libc::ENODEV | libc::ENXIO)
+}
+
 /// What it means where SG does not take a command, or does not give it back whole.
 #[must_use]
 pub fn refused(errno: i32) -> Outcome {
     let outcome = match errno {
-        // It is gone; or it is offline, as the SCSI layer has it.
-        libc::ENODEV | libc::ENXIO => Outcome::of(Service::AbsentTarget),
+        _ if gone(errno) => Outcome::of(Service::AbsentTarget),
         // No request, no memory, too many outstanding: a moment's shortage.
         libc::ENOMEM | libc::EAGAIN | libc::EDOM => return Outcome::status(TASK_SET_FULL),
         // The guest's own pages are gone; the caller breaks the session.
@@ -122,6 +134,17 @@ mod tests {
         // Kernels before 6.1 say NEXUS_FAILURE beside RESERVATION CONFLICT.
         let told = outcome(&ended(0x18, 0x11, 4096), &[]);
         assert_eq!((told.service, told.status, told.errno), (Service::Complete, 0x18, 0));
+    }
+
+    #[test]
+    fn a_path_has_failed_where_nothing_answered() {
+        for host_status in [0x01, 0x0e, 0x0f, 0x14] {
+            assert!(path_failed(&ended(0, host_status, 0)), "{host_status:#x}");
+        }
+        // A status is an answer; a time-out, an abort or a reset may have been the device's.
+        for (status, host_status) in [(0, 0), (2, 0x0e), (0x18, 0x11), (0, 3), (0, 5), (0, 8)] {
+            assert!(!path_failed(&ended(status, host_status, 0)), "{host_status:#x}");
+        }
     }
 
     #[test]

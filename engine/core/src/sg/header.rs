@@ -14,6 +14,9 @@ pub const FLAG_DIRECT_IO: u32 = 1;
 pub const FLAG_Q_AT_TAIL: u32 = 0x10;
 /// ioctl: a command, from its beginning to its end.
 pub const SG_IO: libc::c_ulong = 0x2285;
+/// ioctl of a multipath device: find out which paths work (Linux, include/uapi/linux/dm-ioctl.h,
+/// "DM_MPATH_PROBE_PATHS", since 6.16).
+pub const PROBE_PATHS: libc::c_ulong = 0xfd12;
 /// ioctl: `read` gives the end of the command that it names, and no other.
 pub const SET_FORCE_PACK_ID: libc::c_ulong = 0x227b;
 /// Most commands that one open descriptor may have outstanding (SG_MAX_QUEUE).

@@ -1,20 +1,24 @@
-//! Commands by a descriptor that somebody else has opened: SG takes `write` and `read` from nobody
-//! but its opener, and SG_IO from everybody. That waits, so a few threads of the device's own do it.
+//! Commands by SG_IO: SG takes `write` and `read` from nobody but its opener, so a descriptor that
+//! somebody else has opened has nothing else; nor has a block device that several paths lead to. It
+//! waits, so a few threads of the device's own do it.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use super::ends;
-use super::header::SG_IO;
+use super::header::{PROBE_PATHS, SG_IO};
 use super::lane::{Command, Ended};
 use crate::chain::Buffers;
 use crate::mailbox::{Mailbox, Order};
-use crate::outcome::SENSE_MAX;
+use crate::outcome::{Outcome, SENSE_MAX};
 use crate::pool::Work;
 use crate::slot::CDB_MAX;
 
 /// Threads of one device that takes several commands at a time.
 pub const THREADS: usize = 4;
+/// How many times a command whose path has failed is sent by another one: paths may go while we look.
+const OTHER_PATHS: usize = 5;
 
 /// A command for one of them. Its slot stays taken, and its buffers where they are, until
 /// `DeviceDone`.
@@ -68,7 +72,6 @@ impl Passed {
 
 impl Work for Passed {
     fn run(self) -> Option<Self> {
-        let mut sense = [0u8; SENSE_MAX];
         let command = Command {
             token: self.token,
             cdb: &self.cdb[..self.cdb_len],
@@ -78,20 +81,77 @@ impl Work for Passed {
             timeout: self.timeout,
             at_head: self.at_head,
         };
-        let mut header = command.header(sense.as_mut_ptr(), 0);
-        // SAFETY: SG reads the header, the CDB and the list of parts, and writes the header and the
-        // sense data, all of them locals that outlive the call, and the guest's or the slot's
-        // buffers, which stay until `DeviceDone`.
-        let done = unsafe { libc::ioctl(self.file.as_raw_fd(), SG_IO, &raw mut header) };
-        let errno = if done < 0 {
-            std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)
-        } else {
-            0
-        };
-        let outcome =
-            if errno == 0 { ends::outcome(&header, &sense) } else { ends::refused(errno) };
-        let ended = Ended { token: self.token, outcome, fault: errno == libc::EFAULT };
+        let fd = self.file.as_raw_fd();
+        let mut done = carry_out(fd, &command);
+        for _ in 0..OTHER_PATHS {
+            if !(done.path_failed && look_for_paths(fd)) {
+                break;
+            }
+            done = carry_out(fd, &command);
+        }
+        let Done { outcome, fault, .. } = done;
+        let ended = Ended { token: self.token, outcome, fault };
         self.reply.post(Order::DeviceDone(self.device, Box::new(ended)));
         None
+    }
+}
+
+/// How a command has ended.
+struct Done {
+    outcome: Outcome,
+    fault: bool,
+    /// The device has not answered: where there is another path to it, that may do.
+    path_failed: bool,
+}
+
+fn carry_out(fd: RawFd, command: &Command<'_>) -> Done {
+    let mut sense = [0u8; SENSE_MAX];
+    let mut header = command.header(sense.as_mut_ptr(), 0);
+    // SAFETY: SG reads the header, the CDB and the list of parts, and writes the header and the
+    // sense data, all of which outlive the call, and the guest's or the slot's buffers, which stay
+    // until `DeviceDone`.
+    let done = unsafe { libc::ioctl(fd, SG_IO, &raw mut header) };
+    if done < 0 {
+        let errno = std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO);
+        return Done {
+            outcome: ends::refused(errno),
+            fault: errno == libc::EFAULT,
+            path_failed: ends::gone(errno),
+        };
+    }
+    let path_failed = ends::path_failed(&header);
+    Done { outcome: ends::outcome(&header, &sense), fault: false, path_failed }
+}
+
+/// Have device-mapper try all paths, since SG_IO tells it nothing of the one that it has taken:
+/// what fails is used no more. False: there are no paths to choose from.
+fn look_for_paths(fd: RawFd) -> bool {
+    let mut found = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: fstat writes one `stat`, which is there.
+    if unsafe { libc::fstat(fd, found.as_mut_ptr()) } < 0 {
+        return false;
+    }
+    // SAFETY: fstat has succeeded, so all of it is written.
+    let mode = unsafe { found.assume_init() }.st_mode;
+    // An SG node would hand what it does not know to its adapter's driver.
+    if mode & libc::S_IFMT != libc::S_IFBLK {
+        return false;
+    }
+    // SAFETY: this one takes no argument. Kernels before 6.16 refuse it, and choose another path
+    // for each command all the same.
+    unsafe { libc::ioctl(fd, PROBE_PATHS) };
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_block_device_has_paths() -> std::io::Result<()> {
+        let file = std::fs::File::open("/dev/null")?;
+        assert!(!look_for_paths(file.as_raw_fd()));
+        assert!(!look_for_paths(-1));
+        Ok(())
     }
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from vhost_pvscsi.daemon.following.places import Places
 from vhost_pvscsi.daemon.following.rules import Rule
 from vhost_pvscsi.daemon.plan import Plan, plan_host, plan_lun
 from vhost_pvscsi.daemon.roster import Missing, Roster
+from vhost_pvscsi.discovery.device import MULTIPATH
 from vhost_pvscsi.discovery.resolve import find
 from vhost_pvscsi.errors import DeviceError
 from vhost_pvscsi.identity import Address
@@ -164,6 +166,16 @@ async def test_a_lun_stays_offline_until_its_device_is_back_elsewhere() -> None:
     assert watched.shelf.at[A].unit is unit
     await watched.look(back)
     assert watched.said() == []
+
+
+async def test_a_multipath_device_is_not_followed() -> None:
+    watched = Watched()
+    await watched.attach(A, f"wwn:{WWN}")
+    one = watched.shelf.at[A]
+    one.device = dataclasses.replace(TAPE, address=None, type=MULTIPATH)
+    await watched.look()
+    assert watched.said() == []
+    assert not one.lost
 
 
 async def test_a_lun_is_removed_and_comes_with_its_device() -> None:

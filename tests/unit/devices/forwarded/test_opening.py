@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from vhost_pvscsi.devices.forwarded.opening import OpenDevice, names_blocks, open_blocks, open_sg
+from vhost_pvscsi.devices.forwarded.blocks import names_blocks, open_blocks
+from vhost_pvscsi.devices.forwarded.opening import OpenDevice, open_multipath, open_sg
 from vhost_pvscsi.devices.pdev import parse_lun
 from vhost_pvscsi.discovery.listing import locate
 from vhost_pvscsi.discovery.names import By, DeviceName
@@ -21,6 +22,12 @@ def test_a_node_that_is_not_there(tmp_path):
 def test_what_is_no_sg_node(path):
     with pytest.raises(ConfigurationError, match="is no SG node"):
         open_sg(Path(path))
+
+
+@pytest.mark.parametrize("path", ["/dev/null", "/etc/passwd", "/dev/dm-no-such"])
+def test_what_is_no_multipath_device(path):
+    with pytest.raises(DeviceError, match="is no multipath device"):
+        open_multipath(Path(path))
 
 
 def test_a_timeout_is_seconds():
