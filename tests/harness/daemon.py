@@ -156,7 +156,9 @@ class Daemon:
         self._process = None
 
     def log(self) -> str:
-        """Return all that it has logged, over all its starts."""
+        """Return all that it has logged until now, over all its starts."""
+        if self._log is not None:
+            self._log.catch_up()
         return self._log_path.read_text(errors="replace") if self._log_path.exists() else ""
 
     def evidence(self) -> dict[str, str]:

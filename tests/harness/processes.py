@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
+import os
+import select
 import signal
+import struct
 import subprocess
+import termios
 import threading
 import time
 from typing import IO, TYPE_CHECKING
@@ -14,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
+#: What a pipe holds, by default.
+_AT_ONCE = 64 << 10
 # Loaded here: between fork and exec there is no time for it.
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -63,6 +70,7 @@ class LogPump:
         self._path = path
         self._lines: list[str] = []
         self._ended = False
+        self._copied = 0  #: bytes
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._copy, name=f"log {path.name}", daemon=True)
         self._thread.start()
@@ -101,18 +109,34 @@ class LogPump:
         with self._changed:
             return "".join(self._lines)
 
+    def catch_up(self) -> None:
+        """Wait until all that the writer has written before this call is in the file."""
+        with self._changed:
+            if self._ended:
+                return
+            waiting = struct.unpack("i", fcntl.ioctl(self._source, termios.FIONREAD, bytes(4)))[0]
+            wanted = self._copied + waiting
+            self._changed.wait_for(lambda: self._ended or self._copied >= wanted, timeout=5.0)
+
     def close(self) -> None:
         """Wait for the writer's end of file."""
         self._thread.join(5.0)
 
     def _copy(self) -> None:
-        with self._path.open("ab") as copy, self._source:
-            for line in self._source:
-                copy.write(line)
-                copy.flush()
+        rest = b""
+        ready = select.poll()
+        ready.register(self._source, select.POLLIN)
+        with self._source, self._path.open("ab", buffering=0) as copy:
+            while not self._ended:
+                ready.poll()
+                # Read with the lock held: what is no more in the pipe is in the file then.
                 with self._changed:
-                    self._lines.append(line.decode(errors="replace"))
+                    data = os.read(self._source.fileno(), _AT_ONCE)
+                    copy.write(data)
+                    self._copied += len(data)
+                    *lines, rest = (rest + data).split(b"\n")
+                    self._lines += (f"{line.decode(errors='replace')}\n" for line in lines)
+                    if not data:
+                        self._ended = True
+                        self._lines += [rest.decode(errors="replace")] if rest else []
                     self._changed.notify_all()
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
