@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.guest, pytest.mark.xen]
 
-VDEV = "0:0:12:0"
+VDEV = "0:0:20:0"
 
 
 @pytest.fixture(scope="module")
