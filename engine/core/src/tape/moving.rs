@@ -34,5 +34,5 @@ pub fn needs(buffers: &Buffers, blocks: u32, size: u32) -> Result<u64, Refused> 
 
 /// Put the first `length` bytes of `buffers` behind what is in a list.
 pub fn append(list: &mut Buffers, buffers: &Buffers, length: u32) {
-    buffers.each(0, length as usize, |address, piece| list.push(address, piece));
+    buffers.each(0, length as usize, |address, piece| list.append(address, piece));
 }
