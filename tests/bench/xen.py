@@ -24,13 +24,15 @@ from tests.harness.xen_daemon import IMAGE, SOCKETS, OuterDaemon
 from tests.harness.xen_plugin import VIRTIO, XEN
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from tests.harness.machine import MachineSpec
 
 _DISK = "/run/disk.img"
 _DEPTHS = (1, 16)
 # fmt: off
 #: Names for QEMU's threads.
-_NAMED = ("-name", "guest,debug-threads=on")
+NAMED = ("-name", "guest,debug-threads=on")
 _XEN_DISK = (
     "-blockdev", f"driver=file,filename={_DISK},locking=off,node-name=disk,read-only=on",
     "-device", "xen-disk,drive=disk,vdev=xvda",
@@ -98,13 +100,27 @@ def run(rounds: int, seconds: int) -> dict[tuple[str, int], list[Sample]]:
 def _xen_spec() -> MachineSpec:
     spec = emulated_xen.spec(images.xen_device(), SOCKETS[0])
     return replace(
-        spec, modules=(*spec.modules, "xen-blkfront"), extra=(*spec.extra, *_NAMED, *_XEN_DISK)
+        spec, modules=(*spec.modules, "xen-blkfront"), extra=(*spec.extra, *NAMED, *_XEN_DISK)
     )
 
 
 def _virtio_spec() -> MachineSpec:
     spec = xen_plugin.virtio_spec()
-    return replace(spec, extra=(*spec.extra, *_NAMED))
+    return replace(spec, extra=(*spec.extra, *NAMED))
+
+
+def show(samples: Mapping[tuple[str, int], Sequence[Sample]], *, peer: str) -> None:
+    """Print a table of medians by way and depth, each way beside one of them."""
+    print(f"| depth | disk | IOPS | ratio to {peer} | CPU us a request | ratio |")
+    print("|---|---|---|---|---|---|")
+    for (way, depth), taken in sorted(samples.items(), key=lambda item: item[0][1]):
+        others = samples[peer, depth]
+        iops, theirs = (statistics.median(each.iops for each in of) for of in (taken, others))
+        cpu, their_cpu = (statistics.median(each.cpu_us for each in of) for of in (taken, others))
+        print(
+            f"| {depth} | {way} | {iops:.0f} | {iops / theirs:.2f} |"
+            f" {cpu:.0f} | {cpu / their_cpu:.2f} |"
+        )
 
 
 def main() -> None:
@@ -113,17 +129,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=10)
     options = parser.parse_args()
-    samples = run(options.rounds, options.seconds)
-    print("| depth | disk | IOPS | ratio to xen-disk | CPU us a request | ratio |")
-    print("|---|---|---|---|---|---|")
-    for (way, depth), taken in sorted(samples.items(), key=lambda item: item[0][1]):
-        peer = samples["xen-disk", depth]
-        iops, theirs = (statistics.median(each.iops for each in of) for of in (taken, peer))
-        cpu, their_cpu = (statistics.median(each.cpu_us for each in of) for of in (taken, peer))
-        print(
-            f"| {depth} | {way} | {iops:.0f} | {iops / theirs:.2f} |"
-            f" {cpu:.0f} | {cpu / their_cpu:.2f} |"
-        )
+    show(run(options.rounds, options.seconds), peer="xen-disk")
 
 
 if __name__ == "__main__":
