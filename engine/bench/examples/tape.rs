@@ -24,10 +24,11 @@ use vhost_pvscsi_core::tape::image::Image;
 use vmm_sys_util::eventfd::EventFd;
 
 const HELP: &str = "\
-Usage: tape [--mib N] [--rounds N] [--kib N] FOLDER
+Usage: tape [--mib N] [--rounds N] [--kib N] [--stable] FOLDER
 
 Writes and reads N MiB in blocks of so many KiB, by a tape and by plain system calls, in FOLDER:
-MB a second, and the ratio of the rates.
+MB a second, and the ratio of the rates. With --stable what is written is on the disk in the end,
+by a filemark and by fdatasync.
 ";
 
 const BASE: u64 = 0x1_0000_0000;
@@ -42,6 +43,7 @@ struct Wanted {
     bytes: u64,
     rounds: usize,
     block: u32,
+    stable: bool,
     folder: PathBuf,
 }
 
@@ -57,13 +59,14 @@ fn main() -> ExitCode {
 
 fn parse() -> Result<Option<Wanted>, Failure> {
     use lexopt::prelude::{Long, Value, ValueExt};
-    let (mut mib, mut rounds, mut kib, mut folder) = (512u64, 5, 256u32, None);
+    let (mut mib, mut rounds, mut kib, mut stable, mut folder) = (512u64, 5, 256u32, false, None);
     let mut arguments = lexopt::Parser::from_env();
     while let Some(argument) = arguments.next()? {
         match argument {
             Long("mib") => mib = arguments.value()?.parse()?,
             Long("rounds") => rounds = arguments.value()?.parse()?,
             Long("kib") => kib = arguments.value()?.parse()?,
+            Long("stable") => stable = true,
             Value(path) => folder = Some(PathBuf::from(path)),
             Long("help") => {
                 print!("{HELP}");
@@ -76,7 +79,7 @@ fn parse() -> Result<Option<Wanted>, Failure> {
     if rounds == 0 || !(4..=480).contains(&kib) || kib % 4 != 0 || mib == 0 {
         return Err("rounds from 1, MiB from 1, KiB from 4 to 480 by 4".into());
     }
-    Ok(Some(Wanted { bytes: mib << 20, rounds, block: kib << 10, folder }))
+    Ok(Some(Wanted { bytes: mib << 20, rounds, block: kib << 10, stable, folder }))
 }
 
 fn measure(wanted: &Wanted) -> Result<(), Failure> {
@@ -106,10 +109,14 @@ fn scratch(folder: &Path) -> Result<File, Failure> {
     Ok(options.open(folder)?)
 }
 
-fn rate(wanted: &Wanted, mut act: impl FnMut() -> Result<(), Failure>) -> Result<f64, Failure> {
+/// MB a second; `act` is called for each block, and once more, with true, to make all of it stable.
+fn rate(wanted: &Wanted, mut act: impl FnMut(bool) -> Result<(), Failure>) -> Result<f64, Failure> {
     let begin = Instant::now();
     for _ in 0..wanted.bytes / u64::from(wanted.block) {
-        act()?;
+        act(false)?;
+    }
+    if wanted.stable {
+        act(true)?;
     }
     Ok(wanted.bytes as f64 / 1e6 / begin.elapsed().as_secs_f64())
 }
@@ -117,9 +124,12 @@ fn rate(wanted: &Wanted, mut act: impl FnMut() -> Result<(), Failure>) -> Result
 fn plain(wanted: &Wanted) -> Result<[f64; 2], Failure> {
     let mut file = scratch(&wanted.folder)?;
     let mut block = vec![0x5a; wanted.block as usize];
-    let written = rate(wanted, || Ok(file.write_all(&block)?))?;
+    let written = rate(wanted, |end| match end {
+        false => Ok(file.write_all(&block)?),
+        true => Ok(file.sync_data()?),
+    })?;
     file.seek(SeekFrom::Start(0))?;
-    let read = rate(wanted, || Ok(file.read_exact(&mut block)?))?;
+    let read = rate(wanted, |end| if end { Ok(()) } else { Ok(file.read_exact(&mut block)?) })?;
     Ok([written, read])
 }
 
@@ -128,9 +138,20 @@ fn taped(wanted: &Wanted) -> Result<[f64; 2], Failure> {
     let beside = scratch(&wanted.folder)?;
     let image = Image::open(file.as_raw_fd(), None, false, Some(beside.as_raw_fd()))?;
     let mut guest = Guest::new(Medium::tape(Drive::new(image, u64::MAX, u64::MAX)), wanted.block)?;
-    let written = rate(wanted, || guest.command(0x0a, true))?;
+    // WRITE FILEMARKS of none: what was written before is stable.
+    let written =
+        rate(
+            wanted,
+            |end| {
+                if end {
+                    guest.command(0x10, false)
+                } else {
+                    guest.command(0x0a, true)
+                }
+            },
+        )?;
     guest.command(0x01, false)?;
-    let read = rate(wanted, || guest.command(0x08, true))?;
+    let read = rate(wanted, |end| if end { Ok(()) } else { guest.command(0x08, true) })?;
     guest.end()?;
     Ok([written, read])
 }
