@@ -40,7 +40,7 @@ class Client:
         """Connect.
 
         Raises:
-            ControlError: there is no daemon, or not for us.
+            ControlError: there is no daemon, or not for us, or it went away.
         """
         try:
             async with asyncio.timeout(_GREETING_DEADLINE):
@@ -52,6 +52,10 @@ class Client:
             ) from None
         except ConnectError as error:
             raise self._unreachable(error.exc) from None
+        except AssertionError:
+            # qemu.qmp takes for granted that who has greeted is still there a moment later.
+            await self._leave()
+            raise self._gone() from None
         return self
 
     def _unreachable(self, cause: Exception) -> ControlError:
@@ -131,6 +135,9 @@ class Client:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        await self._leave()
+
+    async def _leave(self) -> None:
         # One that was lost before fails once more; whoever waited for it has been told.
         with contextlib.suppress(QMPError, OSError, EOFError):
             await self._qmp.disconnect()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -142,6 +143,11 @@ def _show(control: Path, as_json: bool) -> None:
 
 def _events(control: Path, as_json: bool) -> None:
     async def listen(client: Client) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        # asyncio.run's own handler does not wake a loop that is about to wait, and the next event
+        # may be hours away.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, task.cancel)
         async for event in client.events():
             # One line each in either form, and at once: another program may be reading.
             click.echo(json.dumps(event) if as_json else render.event(event))
@@ -149,7 +155,7 @@ def _events(control: Path, as_json: bool) -> None:
     try:
         with telling_failures():
             _talk(control, listen)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         sys.exit(0)
 
 
