@@ -9,7 +9,6 @@ factors mean anything. It judges nothing.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -20,7 +19,7 @@ from tests.harness.nested import OuterHost
 from tests.harness.xen_daemon import OuterDaemon
 from tests.harness.xen_plugin import VIRTIO
 
-from .xen import NAMED, Sample, measure, show
+from .xen import NAMED, Sample, command, measure
 
 if TYPE_CHECKING:
     from tests.harness.machine import MachineSpec
@@ -72,14 +71,5 @@ def _spec(node: str) -> MachineSpec:
     return replace(spec, extra=(*spec.extra, *NAMED, *generic))
 
 
-def main() -> None:
-    """Measure and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=10)
-    options = parser.parse_args()
-    show(run(options.rounds, options.seconds), peer="scsi-generic")
-
-
 if __name__ == "__main__":
-    main()
+    command(__doc__, run, peer="scsi-generic")

@@ -24,7 +24,7 @@ from tests.harness.xen_daemon import IMAGE, SOCKETS, OuterDaemon
 from tests.harness.xen_plugin import VIRTIO, XEN
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from tests.harness.machine import MachineSpec
 
@@ -123,14 +123,19 @@ def show(samples: Mapping[tuple[str, int], Sequence[Sample]], *, peer: str) -> N
         )
 
 
-def main() -> None:
-    """Measure and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+def command(
+    description: str,
+    run: Callable[[int, int], Mapping[tuple[str, int], Sequence[Sample]]],
+    *,
+    peer: str,
+) -> None:
+    """Measure as the command line says, and print a table."""
+    parser = argparse.ArgumentParser(description=description.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=10)
     options = parser.parse_args()
-    show(run(options.rounds, options.seconds), peer="xen-disk")
+    show(run(options.rounds, options.seconds), peer=peer)
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, run, peer="xen-disk")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vhost_pvscsi.devices.forwarded.opening import open_sg
+from vhost_pvscsi.devices.forwarded.opening import node_of, open_sg
 from vhost_pvscsi.devices.pdev import join_commas, parse_pdev, split_commas
 from vhost_pvscsi.discovery.device import MULTIPATH
-from vhost_pvscsi.discovery.listing import locate
+from vhost_pvscsi.discovery.listing import locate, number_of
 from vhost_pvscsi.discovery.names import By
-from vhost_pvscsi.errors import ConfigurationError, DeviceError
+from vhost_pvscsi.errors import ConfigurationError
 from vhost_pvscsi.identity import Address
 
 if TYPE_CHECKING:
@@ -44,12 +43,8 @@ async def attach(client: Client, arguments: Mapping[str, Any]) -> Any:
             f"{pdev}: --pass is for SG nodes, and a multipath device has none",
             hint="have the daemon open it: leave out --pass",
         )
-    if not device.nodes.sg:
-        raise DeviceError(
-            f"{device.name}: the device has no SG node", hint="modprobe sg on the host makes them"
-        )
-    ours = int(spec.device.value) if spec.device.by is By.DESCRIPTOR else None
-    node = Path(device.nodes.sg)
+    node = node_of(device)
+    ours = number_of(spec.device, None) if spec.device.by is By.DESCRIPTOR else None
     with open_sg(
         node, lock=spec.options.lock and device.type in _KEPT_BY_SG, passed=ours
     ) as opened:

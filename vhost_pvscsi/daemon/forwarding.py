@@ -8,14 +8,13 @@ import logging
 import os
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vhost_pvscsi.devices.emulated.description import DiskGeometry
 from vhost_pvscsi.devices.forwarded.asking import SgIo
 from vhost_pvscsi.devices.forwarded.blocks import names_blocks, open_blocks, size_of_blocks
 from vhost_pvscsi.devices.forwarded.limits import Limits
-from vhost_pvscsi.devices.forwarded.opening import OpenDevice, open_multipath, open_sg
+from vhost_pvscsi.devices.forwarded.opening import OpenDevice, node_of, open_multipath, open_sg
 from vhost_pvscsi.devices.forwarded.pr_helper import PrHelper
 from vhost_pvscsi.devices.forwarded.resetting import reset_lun
 from vhost_pvscsi.devices.forwarded.timeouts import timeouts
@@ -25,7 +24,7 @@ from vhost_pvscsi.devices.lun_options import OnLoss, Road
 from vhost_pvscsi.discovery.device import MULTIPATH
 from vhost_pvscsi.discovery.listing import number_of
 from vhost_pvscsi.discovery.names import By
-from vhost_pvscsi.errors import ConfigurationError, DeviceBusyError, DeviceError
+from vhost_pvscsi.errors import ConfigurationError, DeviceBusyError
 from vhost_pvscsi.medium import Medium
 from vhost_pvscsi.pipeline import munged_opcodes
 from vhost_pvscsi.scsi.pages import DeviceType
@@ -34,6 +33,7 @@ from vhost_pvscsi.sg import Device, DeviceSpec
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
     from vhost_pvscsi.devices.faults.rule import Rule
     from vhost_pvscsi.devices.forwarded.asking import Ask
@@ -210,12 +210,7 @@ class Forwarded:
 
     def _open_for_commands(self, device: HostDevice, passed: int | None) -> OpenDevice:
         name, options = self._spec.device, self._spec.options
-        if not device.commands_by:
-            raise DeviceError(
-                f"{device.name}: the device has no SG node",
-                hint="modprobe sg on the host makes them",
-            )
-        node = Path(device.commands_by)
+        node = node_of(device)
         if device.type == MULTIPATH:
             _check_multipath(self._spec)
             return open_multipath(node, lock=options.lock)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 BLOCK = "block"
 #: A disk that is reached by several paths, by one block device of device-mapper.
 MULTIPATH = "multipath"
+#: How the UUID of its map begins; multipath-tools puts the WWID (scsi_id's) behind it.
+MULTIPATH_UUID = "mpath-"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from vhost_pvscsi.identity import HostAddress
 
-from .device import BLOCK, MULTIPATH, HostDevice, Nodes, Usage
+from .device import BLOCK, MULTIPATH, MULTIPATH_UUID, HostDevice, Nodes, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,8 +47,6 @@ INQUIRY: Mapping[int | None, str] = {
     0xB2: "vpd_pgb2",
 }
 
-#: What multipath-tools puts before a device's WWID (scsi_id's) in the UUID of its map.
-_MAP = "mpath-"
 #: scsi_id's letters before an EUI-64 and an NAA designator (SPC-5 7.7.6.1).
 _EUI64, _NAA = "2", "3"
 
@@ -111,7 +109,7 @@ def describe_block(facts: Facts) -> HostDevice:
     product = _text(facts.attributes, "device/model") or _text(facts.attributes, "dm/name")
     return HostDevice(
         address=None,
-        type=MULTIPATH if _text(facts.attributes, "dm/uuid").startswith(_MAP) else BLOCK,
+        type=MULTIPATH if _text(facts.attributes, "dm/uuid").startswith(MULTIPATH_UUID) else BLOCK,
         vendor="",
         product=product,
         revision=_text(facts.attributes, "device/firmware_rev"),
@@ -161,8 +159,8 @@ def _serial(facts: Facts) -> str:
 
 def _wwn(facts: Facts) -> str:
     uuid = _text(facts.attributes, "dm/uuid")
-    if uuid.startswith((_MAP + _EUI64, _MAP + _NAA)):
-        return hex_name(uuid[len(_MAP) + 1 :])
+    if uuid.startswith((MULTIPATH_UUID + _EUI64, MULTIPATH_UUID + _NAA)):
+        return hex_name(uuid[len(MULTIPATH_UUID) + 1 :])
     # The kernel's own choice among the designators of VPD page 83h.
     for name in ("wwid", "device/wwid"):
         if found := hex_name(_text(facts.attributes, name)):

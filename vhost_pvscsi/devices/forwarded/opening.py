@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from vhost_pvscsi.discovery.device import MULTIPATH_UUID
 from vhost_pvscsi.errors import ConfigurationError, DeviceBusyError, DeviceError
 from vhost_pvscsi.scsi.pages import DeviceType
 
@@ -24,6 +25,8 @@ from .limits import HAVE_BLOCKS
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from vhost_pvscsi.discovery.device import HostDevice
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +84,19 @@ class OpenDevice:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def node_of(device: HostDevice) -> Path:
+    """Return the node by which a device takes commands.
+
+    Raises:
+        DeviceError: it has none.
+    """
+    if not device.commands_by:
+        raise DeviceError(
+            f"{device.name}: the device has no SG node", hint="modprobe sg on the host makes them"
+        )
+    return Path(device.commands_by)
 
 
 def open_sg(path: Path, *, lock: bool = True, passed: int | None = None) -> OpenDevice:
@@ -149,7 +165,7 @@ def open_multipath(path: Path, *, lock: bool = True) -> OpenDevice:
         DeviceBusyError: somebody else has it.
     """
     folder = next(iter(block_folders(path)), None)
-    if folder is None or not read_text(folder / "dm" / "uuid").startswith("mpath-"):
+    if folder is None or not read_text(folder / "dm" / "uuid").startswith(MULTIPATH_UUID):
         raise DeviceError(f"{path}: is no multipath device", hint="or not any more: multipath -ll")
     with contextlib.ExitStack() as undo:
         fd = _open(path, 0)
